@@ -1,0 +1,1 @@
+//! The service carved out of the monolith: a chat model of messages.

@@ -1,0 +1,1 @@
+//! A monolith with Rails manners to practise on.

@@ -1,0 +1,1 @@
+//! Signed sessions and API tokens that the monolith and its services share.

@@ -1,0 +1,1 @@
+//! Seeded, checking load for the practice world.

@@ -1,0 +1,1 @@
+//! The pingora data plane: decide, forward, tee, hand over.

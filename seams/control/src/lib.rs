@@ -1,0 +1,1 @@
+//! The control store: route tables, epochs, leases, acknowledgements, audit.

@@ -1,0 +1,1 @@
+//! The vocabulary of a migration as types and pure decisions.

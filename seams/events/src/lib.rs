@@ -1,0 +1,1 @@
+//! Semantic events: brokers, forwarder, one emitter per context.

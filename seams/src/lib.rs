@@ -1,0 +1,1 @@
+//! What an application adds: a seam between controllers and storage, and events.

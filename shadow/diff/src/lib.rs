@@ -1,0 +1,1 @@
+//! Differences of two answers: canonical values, located differences, verdicts.

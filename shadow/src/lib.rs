@@ -1,0 +1,1 @@
+//! Mirror queue, recheck, tally and gate.

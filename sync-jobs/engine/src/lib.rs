@@ -1,0 +1,1 @@
+//! The pure part of sync: plan, aggregate difference, hashes, verify.

@@ -1,0 +1,1 @@
+//! Sync jobs: dialects, capture, copy, drain, verify.
