@@ -1,0 +1,74 @@
+//! The live state: which phase each endpoint is in and who owns each context.
+//!
+//! Owns the route table, the snapshot that the control store versions and every proxy keeps in memory and on
+//! disk. What must stay true: a table is only changed by [`crate::change::apply`], one generation at a time.
+
+use crate::name::{ContextName, EndpointName};
+use crate::phase::Phase;
+use crate::side::Side;
+use crate::version::{Epoch, Generation};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Who changed something last, when and why.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Unix time in ms.
+    pub since_ms: u64,
+    /// The person or program.
+    pub by: String,
+    /// The reason that was given, may be empty.
+    pub reason: String,
+}
+
+/// Live state of a context.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextState {
+    /// The side that accepts its writes and emits its events.
+    pub owner: Side,
+    /// Number of this ownership.
+    pub epoch: Epoch,
+    /// Set while a cutover to this epoch is armed: proxies that lose the store must then refuse writes.
+    pub armed: Option<Epoch>,
+    /// Last change.
+    pub stamp: Stamp,
+}
+
+/// Live state of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointState {
+    /// Its phase. Of a write endpoint it is unused: that is derived from the owner.
+    pub phase: Phase,
+    /// Last change.
+    pub stamp: Stamp,
+}
+
+/// A freeze: forward flips and cutovers are refused, rollback stays allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freeze {
+    /// Who froze, when and why.
+    pub stamp: Stamp,
+}
+
+/// The whole route table at one generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteTable {
+    /// Version of this table.
+    pub generation: Generation,
+    /// The freeze, if any.
+    pub frozen: Option<Freeze>,
+    /// Contexts by name.
+    pub contexts: BTreeMap<ContextName, ContextState>,
+    /// Endpoints by name.
+    pub endpoints: BTreeMap<EndpointName, EndpointState>,
+}
+
+impl ContextState {
+    /// The phase shown for the context's write endpoints.
+    pub const fn write_phase(&self) -> Phase {
+        match self.owner {
+            Side::Legacy => Phase::Legacy,
+            Side::New => Phase::New,
+        }
+    }
+}
