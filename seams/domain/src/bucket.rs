@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(seen, GOLDEN);
     }
 
-    const GOLDEN: [u8; 5] = [0, 0, 0, 0, 0];
+    const GOLDEN: [u8; 5] = [31, 21, 70, 9, 1];
 
     proptest! {
         #[test]
@@ -91,7 +91,7 @@ mod tests {
                 .count();
             let (n, p) = (f64::from(n), f64::from(percent.get()) / 100.0);
             let sigma = (n * p * (1.0 - p)).sqrt();
-            // 4 sigma here, because proptest draws hundreds of cases; the fixed cohorts below hold 3.
+            // 4.5 sigma here, because proptest draws hundreds of cases; the fixed cohorts below hold 3.
             #[expect(clippy::cast_precision_loss, reason = "a count far below 2^52")]
             let off = (hits as f64 - n * p).abs();
             prop_assert!(off <= 4.5 * sigma + 1.0, "{hits} of {n} at {p}");

@@ -108,11 +108,11 @@ fn normal(raw: &[u8]) -> Result<String, Oddity> {
                     return Err(Oddity::EncodedReserved);
                 } else {
                     decoded_high |= !value.is_ascii();
-                    out.push_str(&format!("%{value:02X}"));
+                    push_escape(&mut out, value);
                 }
             }
             b'\\' | b';' | 0..=0x20 | 0x7f => return Err(Oddity::StrayCharacter),
-            0x80.. => out.push_str(&format!("%{byte:02X}")),
+            0x80.. => push_escape(&mut out, byte),
             _ => out.push(char::from(byte)),
         }
     }
@@ -126,6 +126,13 @@ fn normal(raw: &[u8]) -> Result<String, Oddity> {
         return Err(Oddity::DotSegment);
     }
     Ok(out)
+}
+
+fn push_escape(out: &mut String, byte: u8) {
+    out.push('%');
+    for nibble in [byte >> 4, byte & 15] {
+        out.push(char::from(b"0123456789ABCDEF"[usize::from(nibble)]));
+    }
 }
 
 fn hex(pair: [u8; 2]) -> Option<u8> {

@@ -98,11 +98,17 @@ impl PathTemplate {
         let mut pattern = String::new();
         for (index, segment) in self.segments.iter().enumerate() {
             pattern.push('/');
-            match segment {
-                Segment::Literal(text) => pattern.push_str(text),
-                Segment::Param(_) => pattern.push_str(&format!("{{p{index}}}")),
-                Segment::Rest(_) => pattern.push_str(&format!("{{*p{index}}}")),
-            }
+            let (open, name) = match segment {
+                Segment::Literal(text) => {
+                    pattern.push_str(text);
+                    continue;
+                }
+                Segment::Param(_) => ("{p", index),
+                Segment::Rest(_) => ("{*p", index),
+            };
+            pattern.push_str(open);
+            pattern.push_str(&name.to_string());
+            pattern.push('}');
         }
         if pattern.is_empty() {
             pattern.push('/');
