@@ -1,1 +1,25 @@
-//! The service carved out of the monolith: a chat model of messages.
+//! The service carved out of the monolith: messages in a chat model, one conversation per pair of users.
+//!
+//! It has its own database and answers the endpoints of the context `messages` with the same bytes as the monolith.
+//! It exists to be moved to: its rows come from the sync, and until the context is cut over it refuses writes.
+//!
+//! What must stay true: an answer depends on the database and the request alone, comes from one snapshot of the
+//! database, and shows a user nothing that is not his.
+
+mod answer;
+mod args;
+mod call;
+mod chat;
+mod database;
+mod error;
+mod http;
+mod ops;
+mod schema;
+mod server;
+mod sql;
+mod view;
+
+pub use args::MessagesArgs;
+pub use error::MessagesError;
+pub use schema::create_schema;
+pub use server::{Bound, bind, run};

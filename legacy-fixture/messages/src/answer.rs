@@ -1,0 +1,107 @@
+//! An answer before it is HTTP: status, body and the few headers that depend on the request.
+//!
+//! What must stay true: every answer leaves through [`Answer::into_response`], so all carry the headers of the
+//! contract, and the entity tag is of exactly the bytes that were sent.
+
+use axum::body::Body;
+use fixture_passport::{not_modified, weak_etag};
+use http::{
+    HeaderValue, Method, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LINK, RETRY_AFTER},
+};
+use serde::Serialize;
+use std::time::Duration;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_RUNTIME: HeaderName = HeaderName::from_static("x-runtime");
+const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+
+/// What is to be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    status: StatusCode,
+    body: Vec<u8>,
+    link: Option<String>,
+    retry_after_s: Option<u32>,
+}
+
+/// What of the request decides about the form of its answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) if_none_match: Option<String>,
+    pub(crate) request_id: String,
+}
+
+impl Answer {
+    /// 200 with a JSON body.
+    pub(crate) fn json(body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(body) => Self { status: StatusCode::OK, body, link: None, retry_after_s: None },
+            Err(error) => {
+                tracing::error!(%error, "cannot render an answer");
+                Self::error(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+            }
+        }
+    }
+
+    /// An error in Rails' form: `{"status":"404","error":"Not Found"}`.
+    pub(crate) fn error(status: StatusCode, text: &str) -> Self {
+        // Both parts are plain words of ours, so nothing needs escaping.
+        let body = format!("{{\"status\":\"{}\",\"error\":\"{text}\"}}", status.as_u16());
+        Self { status, body: body.into_bytes(), link: None, retry_after_s: None }
+    }
+
+    /// 204: done, nothing to show.
+    pub(crate) fn no_content() -> Self {
+        Self { status: StatusCode::NO_CONTENT, body: Vec::new(), link: None, retry_after_s: None }
+    }
+
+    /// The same with a `Link` header.
+    pub(crate) fn with_link(self, link: Option<String>) -> Self {
+        Self { link, ..self }
+    }
+
+    /// The same with a `Retry-After` header, in seconds.
+    pub(crate) fn with_retry_after(self, seconds: u32) -> Self {
+        Self { retry_after_s: Some(seconds), ..self }
+    }
+
+    /// The HTTP answer; `took` becomes `X-Runtime`.
+    pub(crate) fn into_response(self, asked: &Asked, took: Duration) -> Response<Body> {
+        let etag = weak_etag(&self.body);
+        let is_read = matches!(asked.method, Method::GET | Method::HEAD);
+        let is_known = is_read
+            && self.status == StatusCode::OK
+            && not_modified(asked.if_none_match.as_deref(), &etag);
+        let mut response = Response::new(Body::empty());
+        let headers = response.headers_mut();
+        let mut set = |name: HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        set(ETAG, &etag);
+        set(CACHE_CONTROL, "max-age=0, private, must-revalidate");
+        set(X_REQUEST_ID, &asked.request_id);
+        set(X_RUNTIME, &format!("{:.6}", took.as_secs_f64()));
+        set(X_SERVED_BY, "messages");
+        if let Some(link) = &self.link {
+            set(LINK, link);
+        }
+        if let Some(seconds) = self.retry_after_s {
+            set(RETRY_AFTER, &seconds.to_string());
+        }
+        if is_known {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        set(CONTENT_TYPE, "application/json; charset=utf-8");
+        set(CONTENT_LENGTH, &self.body.len().to_string());
+        *response.status_mut() = self.status;
+        if asked.method != Method::HEAD {
+            *response.body_mut() = Body::from(self.body);
+        }
+        response
+    }
+}

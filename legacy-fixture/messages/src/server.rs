@@ -1,0 +1,129 @@
+//! Starts the service and keeps it up until told to stop.
+//!
+//! What must stay true: the ready file and the printed line appear only when the service answers; a stop lets
+//! requests under way finish, for a bounded time.
+
+use crate::{
+    args::MessagesArgs,
+    chat::ChatStore,
+    database::Database,
+    error::MessagesError,
+    http::{App, answer},
+    schema,
+    view::Views,
+};
+use axum::Router;
+use banyan_seams::{FixedSwitch, NoLab, Seam, domain::Phase};
+use fixture_passport::Passport;
+use std::{io::Write, path::Path, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How long requests under way may take after a stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A service that has its database and its address; it answers once [`serve`](Bound::serve) runs.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    url: String,
+    database: Database,
+    args: MessagesArgs,
+}
+
+/// Runs the service until `shutdown` completes.
+///
+/// Makes missing tables, prints `messages listening on http://ADDRESS` and writes the ready file.
+///
+/// # Errors
+/// When the database, the address or the ready file cannot be used, or accepting connections fails for good.
+pub async fn run(
+    args: MessagesArgs,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), MessagesError> {
+    let bound = bind(args).await?;
+    announce(bound.url(), bound.args.ready_file.as_deref())?;
+    bound.serve(shutdown).await
+}
+
+/// Opens the database, makes missing tables and takes the address; prints nothing.
+///
+/// # Errors
+/// When the database or the address cannot be used.
+pub async fn bind(args: MessagesArgs) -> Result<Bound, MessagesError> {
+    let database = Database::open(&args.database).await?;
+    schema::ensure(&database).await?;
+    let (listener, url) = listen(&args).await?;
+    Ok(Bound { listener, url, database, args })
+}
+
+impl Bound {
+    /// Where the service listens: `http://127.0.0.1:4711`. Connections wait in the listen queue until it serves.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Answers until `shutdown` completes.
+    ///
+    /// # Errors
+    /// When accepting connections fails for good.
+    pub async fn serve(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), MessagesError> {
+        let Self { listener, database, args, .. } = self;
+        let store = ChatStore::new(database.clone(), args.defects);
+        // In this process there is no legacy code: for it, the context is already `retired`.
+        let app = App {
+            messages: Seam::new((), store, FixedSwitch::at(Phase::Retired), NoLab),
+            passport: Passport::new(&args.secret),
+            views: Views { defects: args.defects },
+            delay: Duration::from_millis(args.delay_ms),
+        };
+        let router = Router::new().fallback(answer).with_state(Arc::new(app));
+        let served = serve(listener, router, shutdown).await;
+        database.close().await;
+        served
+    }
+}
+
+async fn listen(args: &MessagesArgs) -> Result<(TcpListener, String), MessagesError> {
+    let failed = |source| MessagesError::Listen { address: args.listen, source };
+    let listener = TcpListener::bind(args.listen).await.map_err(failed)?;
+    let url = format!("http://{}", listener.local_addr().map_err(failed)?);
+    Ok((listener, url))
+}
+
+fn announce(url: &str, ready_file: Option<&Path>) -> Result<(), MessagesError> {
+    // A closed stdout must not stop the service.
+    writeln!(std::io::stdout(), "messages listening on {url}").ok();
+    let Some(path) = ready_file else { return Ok(()) };
+    let unfinished = path.with_extension("unfinished");
+    std::fs::write(&unfinished, url)
+        .and_then(|()| std::fs::rename(&unfinished, path))
+        .map_err(|source| MessagesError::ReadyFile { path: path.to_owned(), source })
+}
+
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), MessagesError> {
+    let stopping = CancellationToken::new();
+    let stopped = stopping.clone();
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move {
+        shutdown.await;
+        stopping.cancel();
+    });
+    let too_long = async {
+        stopped.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        outcome = served => outcome.map_err(|source| MessagesError::Serve { source }),
+        () = too_long => {
+            tracing::warn!(after_s = DRAIN.as_secs(), "stopped with requests under way");
+            Ok(())
+        }
+    }
+}
