@@ -1,1 +1,39 @@
-//! Differences of two answers: canonical values, located differences, verdicts.
+//! Differences of two answers: one call, [`compare`], from bytes to a verdict with located differences.
+//!
+//! Owns the model of what "the same answer" means: exact numbers, key order, harmless Rails habits, lists aligned by
+//! identity. It exists apart from the shadow shell so that the same engine serves live shadowing, replay and the diff
+//! command, and can be fuzzed. What must stay true: pure (no I/O, no clock, no threads), no panic on any bytes, bounded
+//! work, and whatever exceeds a bound is *inconclusive*, never a match.
+
+mod align;
+mod binary;
+mod body;
+mod budget;
+mod compare;
+mod cookie;
+mod decode;
+mod difference;
+mod findings;
+mod fragment;
+mod hash;
+mod header;
+mod json;
+mod mask;
+mod observation;
+mod path;
+mod rule;
+mod text;
+mod time;
+mod tree;
+mod value;
+mod verdict;
+
+pub use budget::Budget;
+pub use compare::{Comparison, compare};
+pub use difference::{Difference, Kind, Location, Part, ValueChange};
+pub use findings::Hidden;
+pub use fragment::{Fragment, ValueClass};
+pub use json::{JsonError, JsonErrorKind, check_json};
+pub use observation::Obs;
+pub use rule::{Rule, RuleError, RuleErrorKind, RuleSet, RuleSource};
+pub use verdict::{Severity, Verdict, Why};

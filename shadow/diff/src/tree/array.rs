@@ -1,0 +1,232 @@
+//! Two arrays: aligned by identity, else by content, else by place.
+//!
+//! Owns the ladder: a key that identifies the elements (`id`, `uuid`, ...) when both sides have it; else equal elements
+//! are anchors and what lies between them is paired by likeness. Must stay true: order is judged once per array and
+//! reported as one `array_reordered`, never as many value changes.
+
+use super::{OneSided, Pair, Walk};
+use crate::Why;
+use crate::align::{self, Pairs};
+use crate::difference::Kind;
+use crate::json::{Doc, NodeId, Tag};
+use crate::path::{Of, Step};
+
+/// Member names that identify an element, best first.
+const IDENTITY: [&str; 10] =
+    ["id", "uuid", "_id", "urn", "uri", "href", "key", "slug", "permalink", "name"];
+
+/// Removed times inserted elements between two anchors that are paired by likeness; larger gaps go by place.
+const LIKENESS_MAX: usize = 64 * 64;
+
+/// Members of one element that likeness looks at.
+const LIKENESS_MEMBERS_MAX: usize = 32;
+
+/// How the elements of two arrays belong together.
+struct Fit {
+    key: Option<&'static str>,
+    pairs: Pairs,
+    /// Elements that must move to restore the order.
+    moved: usize,
+}
+
+impl Walk<'_, '_> {
+    pub(super) fn arrays(&mut self, pair: Pair) -> Result<(), Why> {
+        let legacy: Vec<NodeId> = self.legacy.doc.elements(pair.legacy).collect();
+        let new: Vec<NodeId> = self.new.doc.elements(pair.new).collect();
+        self.meter.charge(legacy.len() + new.len())?;
+        let mut fit = match self.by_identity(&legacy, &new)? {
+            Some(fit) => fit,
+            None => self.by_content(&legacy, &new)?,
+        };
+        if fit.moved > 0 {
+            let moved = u32::try_from(fit.moved).unwrap_or(u32::MAX);
+            self.report(
+                Kind::ArrayReordered { moved },
+                pair.trail,
+                Some(pair.legacy),
+                Some(pair.new),
+            );
+        }
+        fit.pairs.sort_unstable();
+        let mut taken = vec![false; new.len()];
+        let mut pairs = fit.pairs.iter().peekable();
+        for (at, element) in legacy.iter().enumerate() {
+            let Some((_, other_at)) = pairs.next_if(|(x, _)| *x == at) else {
+                let step = self.element_step(fit.key, at, Of::Legacy, *element);
+                self.one_sided(Kind::ElemMissing, pair.trail, step, OneSided::Legacy(*element));
+                continue;
+            };
+            let Some(other) = new.get(*other_at) else { continue };
+            taken[*other_at] = true;
+            let step = self.element_step(fit.key, at, Of::Legacy, *element);
+            self.descend(pair.trail, step, *element, *other)?;
+        }
+        for ((at, element), _) in new.iter().enumerate().zip(taken).filter(|(_, taken)| !taken) {
+            let step = self.element_step(fit.key, at, Of::New, *element);
+            self.one_sided(Kind::ElemExtra, pair.trail, step, OneSided::New(*element));
+        }
+        Ok(())
+    }
+
+    fn element_step(&self, key: Option<&'static str>, at: usize, of: Of, element: NodeId) -> Step {
+        let doc = match of {
+            Of::Legacy => self.legacy.doc,
+            Of::New => self.new.doc,
+        };
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        let keyed = key.and_then(|name| Some((name, doc.member(element, name.as_bytes())?)));
+        match keyed {
+            Some((name, value)) => Step::Keyed(at, name, of, value),
+            None => Step::Element(at),
+        }
+    }
+
+    /// The first key that is a unique scalar in all elements and that at least half of the shorter list shares.
+    fn by_identity(&mut self, legacy: &[NodeId], new: &[NodeId]) -> Result<Option<Fit>, Why> {
+        let (Some(first), Some(other_first)) = (legacy.first(), new.first()) else {
+            return Ok(None);
+        };
+        let is_object = |doc: &Doc<'_>, id: NodeId| doc.tag(id) == Tag::Object;
+        if !is_object(self.legacy.doc, *first) || !is_object(self.new.doc, *other_first) {
+            return Ok(None);
+        }
+        for key in IDENTITY {
+            let Some(a) = self.identities(Of::Legacy, legacy, key)? else { continue };
+            let Some(b) = self.identities(Of::New, new, key)? else { continue };
+            let pairs = align::join(&a, &b);
+            let proven = pairs.iter().all(|(x, y)| self.same_identity(legacy[*x], new[*y], key));
+            if !proven || pairs.len() * 2 < legacy.len().min(new.len()) {
+                continue;
+            }
+            let mut pairs = pairs;
+            pairs.sort_unstable();
+            let in_order = align::longest_increasing(pairs.iter().map(|(_, y)| *y)).len();
+            let moved = pairs.len() - in_order;
+            return Ok(Some(Fit { key: Some(key), pairs, moved }));
+        }
+        Ok(None)
+    }
+
+    /// Hash and place of each element's identity, sorted; `None` when the key does not identify all of them.
+    fn identities(
+        &mut self,
+        of: Of,
+        elements: &[NodeId],
+        key: &str,
+    ) -> Result<Option<Vec<(u64, usize)>>, Why> {
+        let side = match of {
+            Of::Legacy => &self.legacy,
+            Of::New => &self.new,
+        };
+        let mut identities = Vec::with_capacity(elements.len());
+        for (at, element) in elements.iter().enumerate() {
+            if side.doc.tag(*element) != Tag::Object {
+                return Ok(None);
+            }
+            let Some(value) = side.doc.member(*element, key.as_bytes()) else { return Ok(None) };
+            let scalar = matches!(side.doc.tag(value), Tag::Number | Tag::Text);
+            if !scalar || side.rule(value).is_some() {
+                return Ok(None);
+            }
+            identities.push((side.doc.hash(value), at));
+        }
+        self.meter.charge(elements.len())?;
+        identities.sort_unstable();
+        let unique = identities.windows(2).all(|pair| pair[0].0 != pair[1].0);
+        Ok(unique.then_some(identities))
+    }
+
+    fn same_identity(&self, legacy: NodeId, new: NodeId, key: &str) -> bool {
+        let a = self.legacy.doc.member(legacy, key.as_bytes());
+        let b = self.new.doc.member(new, key.as_bytes());
+        a.zip(b).is_some_and(|(a, b)| self.legacy.doc.same_scalar(a, self.new.doc, b))
+    }
+
+    /// Equal elements are anchors or moved; what is left between anchors is paired by likeness.
+    fn by_content(&mut self, legacy: &[NodeId], new: &[NodeId]) -> Result<Fit, Why> {
+        let a: Vec<u64> = legacy.iter().map(|id| self.legacy.hash(*id)).collect();
+        let b: Vec<u64> = new.iter().map(|id| self.new.hash(*id)).collect();
+        let alignment = align::align(&a, &b, self.meter)?;
+        let mut used = (vec![false; a.len()], vec![false; b.len()]);
+        for (x, y) in alignment.anchors.iter().chain(&alignment.moved) {
+            used.0[*x] = true;
+            used.1[*y] = true;
+        }
+        let mut pairs = alignment.anchors.clone();
+        let (mut from_a, mut from_b) = (0, 0);
+        let end = [(a.len(), b.len())];
+        for (to_a, to_b) in alignment.anchors.iter().chain(&end) {
+            let removed: Vec<usize> = (from_a..*to_a).filter(|at| !used.0[*at]).collect();
+            let inserted: Vec<usize> = (from_b..*to_b).filter(|at| !used.1[*at]).collect();
+            if !removed.is_empty() && !inserted.is_empty() {
+                self.pair_gap((&removed, legacy), (&inserted, new), &mut pairs)?;
+            }
+            (from_a, from_b) = (to_a + 1, to_b + 1);
+        }
+        let moved = alignment.moved.len();
+        pairs.extend(alignment.moved);
+        Ok(Fit { key: None, pairs, moved })
+    }
+
+    fn pair_gap(
+        &mut self,
+        removed: (&[usize], &[NodeId]),
+        inserted: (&[usize], &[NodeId]),
+        pairs: &mut Pairs,
+    ) -> Result<(), Why> {
+        let work = removed.0.len() * inserted.0.len();
+        if work == 1 || work > LIKENESS_MAX {
+            pairs.extend(removed.0.iter().copied().zip(inserted.0.iter().copied()));
+            return Ok(());
+        }
+        self.meter.charge(work)?;
+        let mut scores = Vec::with_capacity(work);
+        for (i, x) in removed.0.iter().enumerate() {
+            for (j, y) in inserted.0.iter().enumerate() {
+                let score = self.likeness(removed.1[*x], inserted.1[*y]);
+                scores.push((std::cmp::Reverse(score), i.abs_diff(j), i.min(j), i, j));
+            }
+        }
+        scores.sort_unstable();
+        let same_length = removed.0.len() == inserted.0.len();
+        let mut used = (vec![false; removed.0.len()], vec![false; inserted.0.len()]);
+        for (score, distance, _, i, j) in scores {
+            let alike = score.0 > 0 || (same_length && distance == 0);
+            if alike && !used.0[i] && !used.1[j] {
+                used.0[i] = true;
+                used.1[j] = true;
+                pairs.push((removed.0[i], inserted.0[j]));
+            }
+        }
+        Ok(())
+    }
+
+    /// How alike two elements are, 0 to 1,000; objects and arrays by the share of equal members.
+    fn likeness(&self, legacy: NodeId, new: NodeId) -> usize {
+        let hashes = |side: &super::Side<'_>, id: NodeId| -> Vec<u64> {
+            let mut hashes: Vec<u64> = match side.doc.tag(id) {
+                Tag::Object => {
+                    let members = side.doc.members(id).take(LIKENESS_MEMBERS_MAX);
+                    members
+                        .map(|(key, value)| side.doc.hash(key) ^ side.hash(value).rotate_left(9))
+                        .collect()
+                }
+                Tag::Array => {
+                    side.doc.elements(id).take(LIKENESS_MEMBERS_MAX).map(|e| side.hash(e)).collect()
+                }
+                Tag::Null | Tag::False | Tag::True | Tag::Number | Tag::Text | Tag::Key => {
+                    Vec::new()
+                }
+            };
+            hashes.sort_unstable();
+            hashes
+        };
+        if self.legacy.doc.tag(legacy) != self.new.doc.tag(new) {
+            return 0;
+        }
+        let (a, b) = (hashes(&self.legacy, legacy), hashes(&self.new, new));
+        let place = |hashes: &[u64]| hashes.iter().map(|hash| (*hash, 0)).collect::<Vec<_>>();
+        let shared = align::join(&place(&a), &place(&b)).len();
+        shared * 1_000 / a.len().max(b.len()).max(1)
+    }
+}
