@@ -1,10 +1,51 @@
 //! Mirror queue, recheck, tally and gate.
+//!
+//! Owns what happens after a client got its answer: the same read on the other side, the comparison, the second look at
+//! a mismatch, and the honest count of all of it. It exists as a shell around the pure `banyan_diff` and `banyan_report`.
+//! What must stay true: the proxy never waits for anything here; a read leaves exactly one outcome; only a confirmed
+//! mismatch counts as one; no value of an answer leaves the process.
 
+mod account;
+mod ask;
+mod backoff;
+mod clock;
+mod config;
+mod event;
 mod exchange;
+#[cfg(test)]
+mod fixture;
+mod guard;
+mod http;
+mod judge;
+mod ledger;
 mod metric;
 mod queue;
+mod recheck;
+mod redact;
+mod request;
+mod sample;
+mod settle;
+mod shadow;
 mod skip;
+mod tally;
+mod worker;
 
+pub use ask::{Answer, Ask, AskError};
+pub use backoff::BackoffConfig;
+pub use clock::{Clock, SystemClock};
+pub use config::{
+    EndpointConfig, LagSource, MirrorPlan, Ports, RecheckConfig, ShadowConfig, StartError,
+};
 pub use exchange::{Exchange, Served};
+pub use http::{HttpAsk, HttpConfig};
+pub use ledger::LedgerLimit;
 pub use queue::{QueueLimit, Queued, ShadowHandle, ShadowQueue, queue};
+pub use redact::{NumericIds, Redaction, RedactionKey};
+pub use request::{HOPS_HEADER, MirrorRequest, SHADOW_HEADER};
+pub use settle::SettleConfig;
+pub use shadow::{Drained, Shadow};
 pub use skip::SkipReason;
+pub use tally::{
+    DifferenceCount, Fingerprint, HiddenCount, Outcome, OutcomeCount, Sample, TallyBatch,
+    TallyError, TallyStore,
+};

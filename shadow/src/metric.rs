@@ -44,8 +44,8 @@ pub(crate) fn skipped(endpoint: &EndpointName, reason: SkipReason) {
     SKIPPED.with_label_values(&[endpoint.as_str(), reason.as_str()]).inc();
 }
 
-pub(crate) fn compared(endpoint: &EndpointName, outcome: &'static str) {
-    COMPARED.with_label_values(&[endpoint.as_str(), outcome]).inc();
+pub(crate) fn compared(endpoint: &EndpointName, outcome: crate::Outcome) {
+    COMPARED.with_label_values(&[endpoint.as_str(), outcome.as_str()]).inc();
 }
 
 pub(crate) fn dropped(part: &'static str, count: u64) {

@@ -1,0 +1,208 @@
+//! The account of reads: what became of each, in memory until it is saved.
+//!
+//! Owns the shared ledger and the promise that a read leaves exactly one outcome. What must stay true: the lock is held
+//! for map operations only; an [`Account`] that is dropped without a verdict (a task was stopped) counts as lost.
+
+use crate::ask::Failure;
+use crate::ledger::{Ledger, LedgerLimit};
+use crate::queue::SkipCounter;
+use crate::redact::Redaction;
+use crate::sample::{self, Case};
+use crate::tally::{Outcome, TallyBatch};
+use crate::{MirrorRequest, SkipReason, event, metric};
+use banyan_diff::Comparison;
+use banyan_domain::EndpointName;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Groups whose samples are limited apart; beyond, all start anew.
+const QUOTA_GROUPS_MAX: usize = 10_000;
+
+/// Upper bounds of convergence times, in ms, and the word of each.
+const LAG_BOUNDS: [(u64, &str); 6] = [
+    (250, "le_250ms"),
+    (1_000, "le_1s"),
+    (2_000, "le_2s"),
+    (4_000, "le_4s"),
+    (8_000, "le_8s"),
+    (16_000, "le_16s"),
+];
+const LAG_OVER: &str = "over_16s";
+
+/// Endpoint, shape and kind.
+type SampleGroup = (EndpointName, String, String);
+
+/// The ledger that all tasks write.
+pub(crate) struct Books {
+    ledger: Mutex<Ledger>,
+    redaction: Redaction,
+    quota: Mutex<HashMap<SampleGroup, (u64, u32)>>,
+    samples_per_minute: u32,
+    lost: AtomicU64,
+}
+
+/// One read that must get an outcome.
+pub(crate) struct Account {
+    books: Arc<Books>,
+    endpoint: EndpointName,
+    at_ms: u64,
+    open: bool,
+}
+
+impl Books {
+    pub(crate) fn new(limit: LedgerLimit, redaction: Redaction, samples_per_minute: u32) -> Self {
+        let ledger = Mutex::new(Ledger::new(limit));
+        let quota = Mutex::new(HashMap::new());
+        Self { ledger, redaction, quota, samples_per_minute, lost: AtomicU64::new(0) }
+    }
+
+    /// Opens the account of a read.
+    pub(crate) fn open(self: &Arc<Self>, endpoint: &EndpointName, at_ms: u64) -> Account {
+        Account { books: self.clone(), endpoint: endpoint.clone(), at_ms, open: true }
+    }
+
+    /// Reads that were lost at shutdown.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Enters the skips that the queue counted.
+    pub(crate) fn enter_skips(&self, counter: &SkipCounter, now_ms: u64) {
+        for (endpoint, reason, count) in counter.take() {
+            self.ledger().outcome(now_ms, &endpoint, Outcome::Skipped, reason.as_str(), count);
+        }
+    }
+
+    /// Takes everything that waits to be saved, if anything does.
+    pub(crate) fn take(&self) -> Option<(Ledger, TallyBatch)> {
+        let ledger = self.ledger().take();
+        (!ledger.is_empty()).then(|| {
+            let batch = ledger.batch();
+            (ledger, batch)
+        })
+    }
+
+    /// Takes back what could not be saved and tells how much waits.
+    pub(crate) fn take_back(&self, unsaved: Ledger) -> usize {
+        let mut ledger = self.ledger();
+        ledger.take_back(unsaved);
+        ledger.len()
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another sample of this group is wanted in this minute.
+    fn wants_sample(&self, sample: &crate::Sample) -> bool {
+        let minute = sample.at_ms / 60_000;
+        let mut quota = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
+        if quota.len() >= QUOTA_GROUPS_MAX {
+            quota.clear();
+        }
+        let key = (sample.endpoint.clone(), sample.shape.clone(), sample.kind.clone());
+        let (of, used) = quota.entry(key).or_insert((minute, 0));
+        if *of < minute {
+            (*of, *used) = (minute, 0);
+        }
+        *used += 1;
+        *used <= self.samples_per_minute
+    }
+}
+
+impl Account {
+    /// It was not compared.
+    pub(crate) fn skip(self, reason: SkipReason) {
+        metric::skipped(&self.endpoint, reason);
+        self.close(Outcome::Skipped, reason.as_str());
+    }
+
+    /// It could not be compared, for a word of why.
+    pub(crate) fn inconclusive(self, why: &'static str) {
+        self.close(Outcome::Inconclusive, why);
+    }
+
+    /// A side gave no answer.
+    pub(crate) fn fail(self, failure: Failure) {
+        match failure {
+            Failure::Skip(reason) => self.skip(reason),
+            Failure::Inconclusive(why) => self.inconclusive(why),
+        }
+    }
+
+    /// Both sides agreed in the end, `after_ms` after they were seen to differ.
+    pub(crate) fn lag(self, request: &MirrorRequest, after_ms: u64) {
+        let bound = LAG_BOUNDS.iter().find(|(bound, _)| after_ms <= *bound);
+        let seconds = std::time::Duration::from_millis(after_ms).as_secs_f64();
+        metric::lag(&self.endpoint, seconds);
+        self.evidence(request, Outcome::Lag);
+        self.close(Outcome::Lag, bound.map_or(LAG_OVER, |(_, word)| word));
+    }
+
+    /// The one comparison decided, and not as a mismatch.
+    pub(crate) fn compared(
+        self,
+        request: &MirrorRequest,
+        outcome: Outcome,
+        comparison: &Comparison,
+    ) {
+        self.hidden(comparison);
+        self.evidence(request, outcome);
+        self.close(outcome, "");
+    }
+
+    /// A mismatch is confirmed.
+    pub(crate) fn mismatch(self, case: &Case<'_>, comparison: &Comparison, severity: &'static str) {
+        event::mismatch_confirmed(&self.endpoint, severity, comparison.total_differences);
+        self.hidden(comparison);
+        self.evidence(case.request, Outcome::Mismatch);
+        let sample = sample::sample(&self.books.redaction, case, comparison);
+        let wanted = self.books.wants_sample(&sample);
+        let mut ledger = self.books.ledger();
+        for group in sample::groups(comparison) {
+            ledger.difference(self.at_ms, &self.endpoint, group);
+        }
+        if wanted {
+            ledger.sample(sample);
+        }
+        drop(ledger);
+        self.close(Outcome::Mismatch, severity);
+    }
+
+    fn hidden(&self, comparison: &Comparison) {
+        let mut ledger = self.books.ledger();
+        for hidden in &comparison.hidden {
+            ledger.hidden(self.at_ms, &self.endpoint, &hidden.rule, hidden.count);
+        }
+    }
+
+    fn evidence(&self, request: &MirrorRequest, outcome: Outcome) {
+        if !outcome.is_evidence() {
+            return;
+        }
+        let mismatched = matches!(outcome, Outcome::Mismatch | Outcome::NewError);
+        let fingerprint = sample::fingerprint(&self.books.redaction, &self.endpoint, request);
+        self.books.ledger().fingerprint(self.at_ms, &self.endpoint, fingerprint, mismatched);
+    }
+
+    fn close(mut self, outcome: Outcome, reason: &'static str) {
+        self.open = false;
+        self.enter(outcome, reason);
+    }
+
+    fn enter(&self, outcome: Outcome, reason: &'static str) {
+        metric::compared(&self.endpoint, outcome);
+        self.books.ledger().outcome(self.at_ms, &self.endpoint, outcome, reason, 1);
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if self.open {
+            self.books.lost.fetch_add(1, Ordering::AcqRel);
+            metric::skipped(&self.endpoint, SkipReason::Shutdown);
+            self.enter(Outcome::Skipped, SkipReason::Shutdown.as_str());
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Time and chance, passed in.
+//!
+//! Owns the two ports that make a run repeatable: wall-clock milliseconds for what is stored, and seeded dice for jitter.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Tells the time.
+pub trait Clock: Send + Sync {
+    /// Unix time in ms.
+    fn now_ms(&self) -> u64;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Seeded chance, shared by all tasks.
+#[derive(Debug)]
+pub(crate) struct Dice(Mutex<StdRng>);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Mutex::new(StdRng::seed_from_u64(seed)))
+    }
+
+    /// `ms` moved by at most a tenth either way, so that re-reads of one moment do not come in one moment.
+    pub(crate) fn jitter(&self, ms: u64) -> u64 {
+        let span = ms / 10;
+        let mut dice = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        dice.random_range(ms - span..=ms.saturating_add(span))
+    }
+}

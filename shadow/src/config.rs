@@ -1,0 +1,182 @@
+//! What shadowing may do: limits, times, rules.
+//!
+//! Owns the settings and the ports the binary fills in. What must stay true: every limit has a default that is safe for
+//! the monolith; whatever goes over a limit is counted under a named reason.
+
+use crate::backoff::BackoffConfig;
+use crate::clock::Clock;
+use crate::http::HttpConfig;
+use crate::ledger::LedgerLimit;
+use crate::queue::QueueLimit;
+use crate::redact::Redaction;
+use crate::settle::SettleConfig;
+use crate::tally::TallyStore;
+use banyan_diff::{Budget, RuleSet};
+use banyan_domain::{ContextName, EndpointName, Generation, PathTemplate, Side};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Settings of shadow reads.
+#[derive(Debug, Clone)]
+pub struct ShadowConfig {
+    /// Limits of the queue; over them the newest is skipped as `queue_full`.
+    pub queue: QueueLimit,
+    /// Reads that are worked on at once, at least 1.
+    pub workers: usize,
+    /// Requests at once on legacy, and on the new side of each context; further ones wait.
+    pub max_concurrency: usize,
+    /// Pauses for a side that does not answer; reads meanwhile are skipped as `side_down`.
+    pub backoff: BackoffConfig,
+    /// When and how often mismatches are looked at again.
+    pub recheck: RecheckConfig,
+    /// Where the sides are, and how long to wait for them.
+    pub http: HttpConfig,
+    /// What is known of each endpoint.
+    pub endpoints: BTreeMap<EndpointName, EndpointConfig>,
+    /// Rules for endpoints that are not listed.
+    pub rules: RuleSet,
+    /// Limits of one comparison; over them it is inconclusive.
+    pub budget: Budget,
+    /// How values are made fit to store.
+    pub redaction: Redaction,
+    /// Samples kept per endpoint, place and kind, in a minute.
+    pub samples_per_minute: u32,
+    /// Limits of what waits for the store.
+    pub ledger: LedgerLimit,
+    /// Time between two saves of the tally, in ms.
+    pub flush_ms: u64,
+    /// How long the queue may drain at shutdown, in ms; the rest is counted as lost.
+    pub drain_ms: u64,
+}
+
+/// Settings of one endpoint.
+#[derive(Debug, Clone, Default)]
+pub struct EndpointConfig {
+    /// Its rules, already limited to it ([`RuleSet::for_endpoint`]).
+    pub rules: RuleSet,
+    /// Its path; tells in samples which parts of a target are fixed text.
+    pub template: Option<PathTemplate>,
+}
+
+/// Limits of rechecks. A mismatch that finds no place is inconclusive as `no_budget`, never counted as a mismatch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecheckConfig {
+    /// When re-reads are due, and what they must show.
+    pub settle: SettleConfig,
+    /// Mismatches that may enter per second.
+    pub per_second: u32,
+    /// Mismatches that may wait at once.
+    pub waiting_max: usize,
+    /// Of these, those with the same endpoint, places and kinds: a common defect must not keep out a rare one.
+    pub per_cause_max: usize,
+    /// Bytes of answers that waiting mismatches may keep.
+    pub bytes_max: usize,
+}
+
+impl Default for RecheckConfig {
+    fn default() -> Self {
+        Self {
+            settle: SettleConfig::default(),
+            per_second: 50,
+            waiting_max: 256,
+            per_cause_max: 16,
+            bytes_max: 32 << 20,
+        }
+    }
+}
+
+impl ShadowConfig {
+    /// Defaults for these sides, endpoints and redaction.
+    pub fn new(
+        http: HttpConfig,
+        endpoints: BTreeMap<EndpointName, EndpointConfig>,
+        redaction: Redaction,
+    ) -> Self {
+        Self {
+            queue: QueueLimit::default(),
+            workers: 8,
+            max_concurrency: 4,
+            backoff: BackoffConfig::default(),
+            recheck: RecheckConfig::default(),
+            http,
+            endpoints,
+            rules: RuleSet::builtin(),
+            budget: Budget::default(),
+            redaction,
+            samples_per_minute: 3,
+            ledger: LedgerLimit::default(),
+            flush_ms: 500,
+            drain_ms: 3_000,
+        }
+    }
+}
+
+/// What shadowing needs of the rest of the program.
+#[derive(Clone)]
+pub struct Ports {
+    /// Keeps the tally.
+    pub store: Arc<dyn TallyStore>,
+    /// Knows the present route table.
+    pub plan: Arc<dyn MirrorPlan>,
+    /// Knows how far the sync is, if one runs.
+    pub lag: Option<Arc<dyn LagSource>>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Seed of all chance.
+    pub seed: u64,
+}
+
+/// Knows the present route table. Called for each read and re-read: must not wait.
+pub trait MirrorPlan: Send + Sync {
+    /// Whether reads of `endpoint` are still to be mirrored to `mirror_to`; `generation` is the table the read was
+    /// routed by.
+    fn still_planned(
+        &self,
+        endpoint: &EndpointName,
+        mirror_to: Side,
+        generation: Generation,
+    ) -> bool;
+
+    /// The owner of a context: the side whose answers the other one follows. Legacy unless told otherwise.
+    fn owner(&self, _context: &ContextName) -> Side {
+        Side::Legacy
+    }
+}
+
+impl<F> MirrorPlan for F
+where
+    F: Fn(&EndpointName, Side, Generation) -> bool + Send + Sync,
+{
+    fn still_planned(
+        &self,
+        endpoint: &EndpointName,
+        mirror_to: Side,
+        generation: Generation,
+    ) -> bool {
+        self(endpoint, mirror_to, generation)
+    }
+}
+
+/// Knows how far a context's sync is. Called for each re-read: must not wait.
+pub trait LagSource: Send + Sync {
+    /// Every write that the owner committed before this Unix time in ms can be read on the other side. With nothing
+    /// left to do it is about now. Nothing if no sync is known: then only the delays protect against false mismatches.
+    fn watermark_ms(&self, context: &ContextName) -> Option<u64>;
+}
+
+/// Why shadowing cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A side's address is no plain base URL.
+    #[error(
+        "use `{url}` as a side's address: write it as `http://host:port`, without path or query"
+    )]
+    BaseUrl {
+        /// The address as it was given.
+        url: String,
+    },
+    /// The HTTP client cannot be set up.
+    #[error("set up the HTTP client of shadow reads")]
+    Client(#[source] reqwest::Error),
+}

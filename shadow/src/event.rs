@@ -1,0 +1,26 @@
+//! What shadowing tells the log: constant messages, values as fields.
+//!
+//! Must stay true: no header, body, path or query in any field.
+
+use crate::{AskError, TallyError};
+use banyan_domain::{EndpointName, Side};
+
+pub(crate) fn side_failed(side: Side, error: AskError) {
+    tracing::debug!(side = side.as_str(), %error, "a mirrored read got no answer");
+}
+
+pub(crate) fn mismatch_confirmed(endpoint: &EndpointName, severity: &str, differences: u64) {
+    tracing::info!(endpoint = endpoint.as_str(), severity, differences, "a mismatch is confirmed");
+}
+
+pub(crate) fn tally_not_saved(error: &TallyError, waiting: usize) {
+    tracing::warn!(%error, waiting, "the shadow tally could not be saved, it is kept and tried again");
+}
+
+pub(crate) fn tally_saved_again() {
+    tracing::info!("the shadow tally can be saved again");
+}
+
+pub(crate) fn stopped(lost: u64, saved: bool) {
+    tracing::info!(lost, saved, "shadow reads stopped");
+}

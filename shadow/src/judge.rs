@@ -1,0 +1,40 @@
+//! Comparing answers of an endpoint in the right orientation.
+//!
+//! Owns which rules apply where. What must stay true: the diff engine always gets legacy first, whoever answered the
+//! client; an answer is compared with one of its own side under the same rules.
+
+use crate::Answer;
+use crate::settle::Judge;
+use banyan_diff::{Budget, Comparison, RuleSet, compare};
+use banyan_domain::Side;
+
+/// Rules and limits for comparisons of one endpoint.
+#[derive(Debug, Clone)]
+pub(crate) struct EndpointJudge {
+    pub(crate) rules: RuleSet,
+    pub(crate) budget: Budget,
+    /// The owner of the context: whose answer the other one must become equal to.
+    pub(crate) owner: Side,
+}
+
+impl EndpointJudge {
+    /// Compares the answer of `side` with that of the other side.
+    pub(crate) fn compare(&self, side: Side, own: &Answer, other: &Answer) -> Comparison {
+        let (legacy, new) = match side {
+            Side::Legacy => (own, other),
+            Side::New => (other, own),
+        };
+        compare(&legacy.obs(), &new.obs(), &self.rules, &self.budget)
+    }
+}
+
+impl Judge for EndpointJudge {
+    fn across(&self, owner: &Answer, other: &Answer) -> Comparison {
+        self.compare(self.owner, owner, other)
+    }
+
+    fn same(&self, earlier: &Answer, later: &Answer) -> bool {
+        let comparison = compare(&earlier.obs(), &later.obs(), &self.rules, &self.budget);
+        comparison.verdict.is_match()
+    }
+}

@@ -1,0 +1,201 @@
+//! From a first mismatch to a verdict: lag, confirmed, or not settled.
+//!
+//! Owns the decision over re-reads. It exists because the sync is always a little behind while writes go on: a
+//! difference only counts when both sides had the time to agree, and did not. What must stay true: pure; a mismatch is
+//! confirmed only if the owner's answer did not move while the sync passed it, and the other side did not move either;
+//! everything else is `lag` or inconclusive.
+//!
+//! The rejected alternative, counting mismatches above a noise threshold, hides a rare real defect and still
+//! reports lag as a defect under enough writes.
+
+use crate::Answer;
+use banyan_diff::{Comparison, Verdict};
+
+/// When a mismatch is looked at again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettleConfig {
+    /// Times of the re-reads after the mismatch was seen, in ms; each later one doubles the last.
+    pub delays_ms: Vec<u64>,
+    /// No re-read begins later than this after the mismatch, in ms.
+    pub max_wait_ms: u64,
+    /// How much newer than the owner's answer the sync's watermark must be, in ms: covers clocks that differ.
+    pub margin_ms: u64,
+}
+
+impl Default for SettleConfig {
+    fn default() -> Self {
+        Self { delays_ms: vec![250, 1_000, 4_000], max_wait_ms: 16_000, margin_ms: 1_000 }
+    }
+}
+
+/// What the decision needs to compare answers.
+pub(crate) trait Judge {
+    /// The owner's answer against the other side's, in the right orientation.
+    fn across(&self, owner: &Answer, other: &Answer) -> Comparison;
+    /// Whether two answers of one side say the same.
+    fn same(&self, earlier: &Answer, later: &Answer) -> bool;
+}
+
+/// One round of re-reads: the owner, the other side, the owner again.
+pub(crate) struct Reads {
+    pub(crate) before: Answer,
+    pub(crate) other: Answer,
+    pub(crate) after: Answer,
+    /// When the round ended, in ms.
+    pub(crate) ended_ms: u64,
+    /// What the sync had passed before the other side was read, if a sync tells; see [`crate::LagSource`].
+    pub(crate) watermark_ms: Option<u64>,
+    /// Without a watermark: how long the owner must not have moved, from lags that were seen, in ms.
+    pub(crate) quiet_ms: u64,
+}
+
+/// What a round, or a failed one, amounts to.
+#[derive(Debug)]
+pub(crate) enum Settled {
+    /// Both sides agree now.
+    Lag,
+    /// They differ for good; the differences of the last comparison.
+    Mismatch(Box<Comparison>),
+    /// Look again at this time, in ms.
+    Again(u64),
+    /// No verdict within the time allowed; the word of why.
+    Inconclusive(&'static str),
+}
+
+/// A mismatch on its way to a verdict.
+#[derive(Debug)]
+pub(crate) struct Settle {
+    first_ms: u64,
+    rounds: usize,
+    stable: Option<Stable>,
+}
+
+/// Answers that did not move since they were first in hand.
+#[derive(Debug)]
+struct Stable {
+    owner: Answer,
+    other: Answer,
+    /// When the owner's answer was in hand, in ms.
+    since_ms: u64,
+}
+
+impl Settle {
+    /// A mismatch that was seen at `first_ms`.
+    pub(crate) const fn new(first_ms: u64) -> Self {
+        Self { first_ms, rounds: 0, stable: None }
+    }
+
+    /// When the mismatch was seen, in ms.
+    pub(crate) const fn first_ms(&self) -> u64 {
+        self.first_ms
+    }
+
+    /// When the first round is due, in ms; nothing if the configuration allows none.
+    pub(crate) fn first_due(&self, config: &SettleConfig) -> Option<u64> {
+        self.due(config)
+    }
+
+    /// Bytes of answers it keeps between rounds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.stable.as_ref().map_or(0, |stable| stable.owner.bytes() + stable.other.bytes())
+    }
+
+    /// Takes a round in which a side gave no answer.
+    pub(crate) fn failed(&mut self, config: &SettleConfig) -> Settled {
+        self.rounds += 1;
+        self.stable = None;
+        self.again(config, "side_down")
+    }
+
+    /// Takes a round of re-reads.
+    pub(crate) fn step(
+        &mut self,
+        config: &SettleConfig,
+        judge: &impl Judge,
+        reads: Reads,
+    ) -> Settled {
+        self.rounds += 1;
+        let across = judge.across(&reads.after, &reads.other);
+        if across.verdict.is_match() {
+            return Settled::Lag;
+        }
+        if !judge.same(&reads.before, &reads.after) {
+            self.stable = None;
+            if judge.across(&reads.before, &reads.other).verdict.is_match() {
+                return Settled::Lag;
+            }
+            return self.again(config, "still_moving");
+        }
+        match across.verdict {
+            Verdict::Match | Verdict::MatchNormalised => Settled::Lag,
+            Verdict::Inconclusive(why) => Settled::Inconclusive(why.as_str()),
+            Verdict::NewError | Verdict::LegacyError | Verdict::BothError => {
+                self.stable = None;
+                self.again(config, "server_error")
+            }
+            Verdict::Mismatch(_) => self.differ(config, judge, reads, across),
+        }
+    }
+
+    /// The owner did not move within the round and the sides differ.
+    fn differ(
+        &mut self,
+        config: &SettleConfig,
+        judge: &impl Judge,
+        reads: Reads,
+        across: Comparison,
+    ) -> Settled {
+        let earlier = self.stable.take();
+        let unmoved = earlier.filter(|stable| judge.same(&stable.owner, &reads.after));
+        let Some(stable) = unmoved else {
+            let since_ms = reads.ended_ms;
+            self.stable = Some(Stable { owner: reads.after, other: reads.other, since_ms });
+            return self.again(config, "still_moving");
+        };
+        let since_ms = stable.since_ms;
+        let other_unmoved = judge.same(&stable.other, &reads.other);
+        let wanting = if other_unmoved {
+            self.unproven(config, &reads, since_ms)
+        } else {
+            Some("still_moving")
+        };
+        match wanting {
+            None => Settled::Mismatch(Box::new(across)),
+            Some(why) => {
+                self.stable = Some(Stable { owner: reads.after, other: reads.other, since_ms });
+                self.again(config, why)
+            }
+        }
+    }
+
+    /// What is wanting before unmoved answers prove a mismatch.
+    fn unproven(
+        &self,
+        config: &SettleConfig,
+        reads: &Reads,
+        since_ms: u64,
+    ) -> Option<&'static str> {
+        if let Some(passed) = reads.watermark_ms {
+            return (passed < since_ms.saturating_add(config.margin_ms)).then_some("sync_behind");
+        }
+        let quiet = reads.ended_ms.saturating_sub(since_ms) >= reads.quiet_ms;
+        (self.rounds < config.delays_ms.len() || !quiet).then_some("still_moving")
+    }
+
+    fn again(&self, config: &SettleConfig, why: &'static str) -> Settled {
+        self.due(config).map_or(Settled::Inconclusive(why), Settled::Again)
+    }
+
+    /// When the next round is due: the configured times, then each twice the last.
+    fn due(&self, config: &SettleConfig) -> Option<u64> {
+        let last = config.delays_ms.last().copied()?;
+        let delay = config.delays_ms.get(self.rounds).copied().unwrap_or_else(|| {
+            let doublings = (self.rounds + 1 - config.delays_ms.len()).min(20);
+            last.saturating_mul(1 << doublings)
+        });
+        (delay <= config.max_wait_ms).then(|| self.first_ms.saturating_add(delay))
+    }
+}
+
+#[cfg(test)]
+mod tests;

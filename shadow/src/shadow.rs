@@ -1,0 +1,213 @@
+//! Starting and stopping shadow reads.
+//!
+//! Owns the tasks: one that hands out the queue, one that saves the tally. What must stay true: at shutdown the queue
+//! drains within a bound, what is left is counted as lost, and the last tally is saved.
+
+use crate::config::{Ports, ShadowConfig, StartError};
+use crate::http::HttpAsk;
+use crate::queue::{ShadowHandle, ShadowQueue, SkipCounter, queue};
+use crate::tally::TallyStore;
+use crate::worker::{Core, mirror};
+use crate::{Ask, event};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+/// Bound on saving the last tally, in ms.
+const LAST_SAVE_MS: u64 = 2_000;
+
+/// Running shadow reads. Dropping it does not stop them; cancel the token, or call [`Shadow::stop`].
+#[derive(Debug)]
+pub struct Shadow {
+    task: JoinHandle<Drained>,
+    cancel: CancellationToken,
+}
+
+/// How shadow reads ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Reads that were waiting or being worked on and were given up.
+    pub lost: u64,
+    /// Whether the last tally was saved.
+    pub saved: bool,
+}
+
+impl Shadow {
+    /// Starts workers on the present tokio runtime. The handle is for the proxy.
+    ///
+    /// # Errors
+    /// When a side's address is none or the HTTP client cannot be set up.
+    pub fn start(
+        config: ShadowConfig,
+        ports: &Ports,
+        cancel: CancellationToken,
+    ) -> Result<(ShadowHandle, Self), StartError> {
+        let ask = Arc::new(HttpAsk::new(&config.http)?);
+        Ok(Self::start_with(config, ask, ports, cancel))
+    }
+
+    /// Starts workers that ask the sides in another way, such as recorded or simulated ones.
+    pub fn start_with(
+        config: ShadowConfig,
+        ask: Arc<dyn Ask>,
+        ports: &Ports,
+        cancel: CancellationToken,
+    ) -> (ShadowHandle, Self) {
+        let (handle, queue) = queue(config.queue);
+        let core = Arc::new(Core::new(config, ask, ports));
+        let task = tokio::spawn(run(core, queue, ports.store.clone(), cancel.clone()));
+        (handle, Self { task, cancel })
+    }
+
+    /// Waits until the token is cancelled and everything is drained.
+    pub async fn drained(self) -> Drained {
+        self.task.await.unwrap_or(Drained { lost: 0, saved: false })
+    }
+
+    /// Stops: drains the queue within the configured bound and saves the last tally.
+    pub async fn stop(self) -> Drained {
+        self.cancel.cancel();
+        self.drained().await
+    }
+}
+
+async fn run(
+    core: Arc<Core>,
+    mut queue: ShadowQueue,
+    store: Arc<dyn TallyStore>,
+    cancel: CancellationToken,
+) -> Drained {
+    let skips = queue.counter();
+    let saved = CancellationToken::new();
+    let saver = tokio::spawn(save_often(core.clone(), skips.clone(), store.clone(), saved.clone()));
+    let mut workers = Workers::new(core.config.workers);
+
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = workers.run(&core, &mut queue) => {}
+    }
+    core.closing.store(true, Ordering::Release);
+    queue.close();
+    let drained = async {
+        workers.run(&core, &mut queue).await;
+        workers.finish().await;
+    };
+    let bound = Instant::now() + Duration::from_millis(core.config.drain_ms);
+    if timeout_at(bound, drained).await.is_err() {
+        while let Some(queued) = queue.next().await {
+            let exchange = queued.exchange();
+            drop(core.books.open(&exchange.endpoint, exchange.at_ms));
+        }
+    }
+    workers.stop().await;
+    core.rechecks.stop().await;
+
+    saved.cancel();
+    let ended = saver.await.is_ok();
+    let last = timeout(Duration::from_millis(LAST_SAVE_MS), save(&core, &skips, store.as_ref()));
+    let saved = ended && last.await.unwrap_or(false);
+    let drained = Drained { lost: core.books.lost(), saved };
+    event::stopped(drained.lost, drained.saved);
+    drained
+}
+
+/// Tasks that mirror reads, a bounded number at once.
+struct Workers {
+    places: Arc<Semaphore>,
+    tasks: JoinSet<()>,
+}
+
+impl Workers {
+    fn new(count: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(count.max(1))), tasks: JoinSet::new() }
+    }
+
+    /// Hands out the queue until it is closed and empty. A read is only taken once a worker is free for it, so that
+    /// stopping in between loses nothing.
+    async fn run(&mut self, core: &Arc<Core>, queue: &mut ShadowQueue) {
+        while let Ok(place) = self.places.clone().acquire_owned().await {
+            let Some(queued) = queue.next().await else { return };
+            let core = core.clone();
+            while self.tasks.try_join_next().is_some() {}
+            self.tasks.spawn(async move {
+                mirror(core, queued).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn finish(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    async fn stop(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Saves the tally every so often until told to stop.
+async fn save_often(
+    core: Arc<Core>,
+    skips: SkipCounter,
+    store: Arc<dyn TallyStore>,
+    stop: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(core.config.flush_ms.max(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            saved = save(&core, &skips, store.as_ref()) => {
+                if saved && failing {
+                    event::tally_saved_again();
+                }
+                failing = !saved;
+            }
+        }
+    }
+}
+
+/// Saves what was counted since the last time; what cannot be saved is kept. True unless the store refused.
+async fn save(core: &Core, skips: &SkipCounter, store: &dyn TallyStore) -> bool {
+    core.books.enter_skips(skips, core.clock.now_ms());
+    let Some((ledger, batch)) = core.books.take() else { return true };
+    let mut unsaved = Unsaved { core, ledger: Some(ledger) };
+    match store.save(batch).await {
+        Ok(()) => {
+            unsaved.ledger = None;
+            true
+        }
+        Err(error) => {
+            let waiting = unsaved.give_back();
+            event::tally_not_saved(&error, waiting);
+            false
+        }
+    }
+}
+
+/// A tally on its way to the store; goes back to the books when the way is broken off.
+struct Unsaved<'c> {
+    core: &'c Core,
+    ledger: Option<crate::ledger::Ledger>,
+}
+
+impl Unsaved<'_> {
+    fn give_back(&mut self) -> usize {
+        self.ledger.take().map_or(0, |ledger| self.core.books.take_back(ledger))
+    }
+}
+
+impl Drop for Unsaved<'_> {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}

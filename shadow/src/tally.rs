@@ -1,0 +1,181 @@
+//! What shadowing learned, in the form in which it is saved.
+//!
+//! Owns the batch and the port of the store. It exists so that this crate knows no database: the binary copies the
+//! fields over to the control store. What must stay true: nothing in a batch is a raw value of an answer, a request
+//! header or a secret; see [`crate::Redaction`].
+
+use async_trait::async_trait;
+use banyan_domain::EndpointName;
+
+/// Counts and samples since the last batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TallyBatch {
+    /// Reads by what became of them.
+    pub outcomes: Vec<OutcomeCount>,
+    /// Confirmed differences by group.
+    pub differences: Vec<DifferenceCount>,
+    /// Differences that rules hid.
+    pub hidden: Vec<HiddenCount>,
+    /// Redacted examples of confirmed mismatches.
+    pub samples: Vec<Sample>,
+    /// Distinct requests that were compared.
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+/// Reads of an endpoint with one outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutcomeCount {
+    /// Start of the span of time that is counted together, in Unix ms.
+    pub at_ms: u64,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// A word of [`Outcome::as_str`].
+    pub outcome: String,
+    /// The word of why: a skip reason, a severity, a bound of lag; may be empty.
+    pub reason: String,
+    /// How many reads.
+    pub count: u64,
+}
+
+/// Reads of an endpoint that showed one group of differences.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DifferenceCount {
+    /// Start of the span of time that is counted together, in Unix ms.
+    pub at_ms: u64,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Where, without indices and ids, such as `$.messages[*].sender.badge`.
+    pub shape: String,
+    /// The kind, such as `value_changed:time_format`.
+    pub kind: String,
+    /// The severity.
+    pub severity: String,
+    /// From which class of value to which, such as `rails-time -> iso8601`.
+    pub transition: String,
+    /// How many reads showed it.
+    pub count: u64,
+}
+
+/// Differences that one rule hid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HiddenCount {
+    /// Start of the span of time that is counted together, in Unix ms.
+    pub at_ms: u64,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Id of the rule.
+    pub rule: String,
+    /// How many differences.
+    pub count: u64,
+}
+
+/// A redacted example of a confirmed mismatch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// When the client was answered, in Unix ms.
+    pub at_ms: u64,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Shape of the worst difference.
+    pub shape: String,
+    /// Kind of the worst difference.
+    pub kind: String,
+    /// Request and differences, redacted.
+    pub body: serde_json::Value,
+}
+
+/// One distinct request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Keyed hash of method, endpoint, target and class of credentials.
+    pub fingerprint: u64,
+    /// When it was last answered, in Unix ms.
+    pub at_ms: u64,
+    /// Whether a mismatch was confirmed on it.
+    pub mismatched: bool,
+}
+
+/// What became of a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// Equal as they came.
+    Match,
+    /// Equal after rules hid something.
+    MatchNormalised,
+    /// Different at first, equal when both were read again.
+    Lag,
+    /// Different for good.
+    Mismatch,
+    /// Tried, but nothing can be said.
+    Inconclusive,
+    /// Only the new side answered 5xx.
+    NewError,
+    /// Only legacy answered 5xx.
+    LegacyError,
+    /// Both answered 5xx.
+    BothError,
+    /// Not tried.
+    Skipped,
+}
+
+impl Outcome {
+    /// All outcomes, in the order in which they are reported.
+    pub const ALL: [Self; 9] = [
+        Self::Match,
+        Self::MatchNormalised,
+        Self::Lag,
+        Self::Mismatch,
+        Self::Inconclusive,
+        Self::NewError,
+        Self::LegacyError,
+        Self::BothError,
+        Self::Skipped,
+    ];
+
+    /// The word that is stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Match => "match",
+            Self::MatchNormalised => "match_normalised",
+            Self::Lag => "lag",
+            Self::Mismatch => "mismatch",
+            Self::Inconclusive => "inconclusive",
+            Self::NewError => "new_error",
+            Self::LegacyError => "legacy_error",
+            Self::BothError => "both_error",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    /// The outcome that a stored word names, or nothing.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
+    }
+
+    /// Whether both sides gave an answer and the comparison says something about the new one.
+    pub const fn is_evidence(self) -> bool {
+        match self {
+            Self::Match | Self::MatchNormalised | Self::Lag | Self::Mismatch | Self::NewError => {
+                true
+            }
+            Self::Inconclusive | Self::LegacyError | Self::BothError | Self::Skipped => false,
+        }
+    }
+}
+
+/// Keeps tallies; the binary's adapter to the control store.
+#[async_trait]
+pub trait TallyStore: Send + Sync {
+    /// Adds a batch to what is kept, all of it or nothing.
+    ///
+    /// # Errors
+    /// When it was not saved; the batch is then merged into the next one.
+    async fn save(&self, batch: TallyBatch) -> Result<(), TallyError>;
+}
+
+/// Why a batch was not saved.
+#[derive(Debug, thiserror::Error)]
+#[error("save the shadow tally")]
+pub struct TallyError(#[source] pub Box<dyn std::error::Error + Send + Sync>);

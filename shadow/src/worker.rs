@@ -1,0 +1,161 @@
+//! The life of a mirrored read.
+//!
+//! Owns the order of the steps: still planned, can be asked again, ask, compare, and on a mismatch the recheck. It reads
+//! like the numbered list in the README. What must stay true: every read leaves one outcome; nothing is asked for a read
+//! whose mirror is no longer planned.
+
+use crate::account::{Account, Books};
+use crate::clock::{Clock, Dice};
+use crate::config::{EndpointConfig, LagSource, MirrorPlan, ShadowConfig};
+use crate::guard::Guard;
+use crate::judge::EndpointJudge;
+use crate::queue::Queued;
+use crate::recheck::Rechecks;
+use crate::tally::Outcome;
+use crate::{Answer, Ask, Exchange, MirrorRequest, Served, SkipReason};
+use banyan_diff::{Comparison, Verdict};
+use banyan_domain::{ContextName, EndpointName, Generation, Side};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// From this size on, a comparison may take milliseconds and goes to a thread of its own.
+const APART_BYTES: usize = 256 << 10;
+
+/// What all tasks share.
+pub(crate) struct Core {
+    pub(crate) config: ShadowConfig,
+    pub(crate) plan: Arc<dyn MirrorPlan>,
+    pub(crate) lag: Option<Arc<dyn LagSource>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dice: Arc<Dice>,
+    pub(crate) guard: Guard,
+    pub(crate) books: Arc<Books>,
+    pub(crate) rechecks: Rechecks,
+    pub(crate) closing: AtomicBool,
+    unknown: EndpointConfig,
+}
+
+/// What remains of an exchange once its answers are compared. Holds credentials: in memory only.
+pub(crate) struct Read {
+    pub(crate) context: ContextName,
+    pub(crate) endpoint: EndpointName,
+    pub(crate) served_by: Side,
+    pub(crate) mirror_to: Side,
+    pub(crate) generation: Generation,
+    pub(crate) request: MirrorRequest,
+    pub(crate) at_ms: u64,
+}
+
+impl Core {
+    pub(crate) fn new(config: ShadowConfig, ask: Arc<dyn Ask>, ports: &crate::Ports) -> Self {
+        let dice = Arc::new(Dice::new(ports.seed));
+        let books = Books::new(config.ledger, config.redaction.clone(), config.samples_per_minute);
+        Self {
+            guard: Guard::new(
+                ask,
+                ports.clock.clone(),
+                dice.clone(),
+                config.backoff,
+                config.max_concurrency,
+            ),
+            rechecks: Rechecks::new(&config.recheck),
+            unknown: EndpointConfig { rules: config.rules.clone(), template: None },
+            plan: ports.plan.clone(),
+            lag: ports.lag.clone(),
+            clock: ports.clock.clone(),
+            books: Arc::new(books),
+            closing: AtomicBool::new(false),
+            dice,
+            config,
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn endpoint(&self, name: &EndpointName) -> &EndpointConfig {
+        self.config.endpoints.get(name).unwrap_or(&self.unknown)
+    }
+
+    pub(crate) fn judge(&self, read: &Read) -> EndpointJudge {
+        EndpointJudge {
+            rules: self.endpoint(&read.endpoint).rules.clone(),
+            budget: self.config.budget,
+            owner: self.plan.owner(&read.context),
+        }
+    }
+
+    pub(crate) fn still_planned(&self, read: &Read) -> bool {
+        self.plan.still_planned(&read.endpoint, read.mirror_to, read.generation)
+    }
+}
+
+/// Mirrors one read: the main path of this crate.
+pub(crate) async fn mirror(core: Arc<Core>, queued: Queued) {
+    let exchange = queued.exchange();
+    let account = core.books.open(&exchange.endpoint, exchange.at_ms);
+    let read = match read(&core, exchange) {
+        Ok(read) => read,
+        Err(reason) => return account.skip(reason),
+    };
+    let mirrored = match core.guard.ask(&read.context, read.mirror_to, &read.request).await {
+        Ok(answer) => answer,
+        Err(error) => return account.fail(error.failure()),
+    };
+    let served = answer(&exchange.served);
+    let bytes = served.bytes() + mirrored.bytes();
+    let (judge, served_by) = (core.judge(&read), read.served_by);
+    let compared = apart(bytes, move || judge.compare(served_by, &served, &mirrored)).await;
+    drop(queued);
+    match compared {
+        Some(comparison) => conclude(&core, account, read, &comparison, bytes),
+        None => account.inconclusive("compare_failed"),
+    }
+}
+
+fn read(core: &Core, exchange: &Exchange) -> Result<Read, SkipReason> {
+    let read = Read {
+        context: exchange.context.clone(),
+        endpoint: exchange.endpoint.clone(),
+        served_by: exchange.served_by,
+        mirror_to: exchange.mirror_to,
+        generation: exchange.generation,
+        request: MirrorRequest::of(exchange)?,
+        at_ms: exchange.at_ms,
+    };
+    if !core.still_planned(&read) {
+        return Err(SkipReason::PhaseChanged);
+    }
+    Ok(read)
+}
+
+fn answer(served: &Served) -> Answer {
+    let headers = served.headers.iter().map(|(n, v)| (n.to_ascii_lowercase(), v.clone()));
+    Answer { status: served.status, headers: headers.collect(), body: served.body.clone() }
+}
+
+/// Turns the first comparison into an outcome, or a mismatch into a recheck.
+fn conclude(core: &Arc<Core>, account: Account, read: Read, comparison: &Comparison, bytes: usize) {
+    let request = &read.request;
+    match comparison.verdict {
+        Verdict::Match => account.compared(request, Outcome::Match, comparison),
+        Verdict::MatchNormalised => account.compared(request, Outcome::MatchNormalised, comparison),
+        Verdict::NewError => account.compared(request, Outcome::NewError, comparison),
+        Verdict::LegacyError => account.compared(request, Outcome::LegacyError, comparison),
+        Verdict::BothError => account.compared(request, Outcome::BothError, comparison),
+        Verdict::Inconclusive(why) => account.inconclusive(why.as_str()),
+        Verdict::Mismatch(_) => core.rechecks.enter(core, account, read, comparison, bytes),
+    }
+}
+
+/// Runs a comparison here when it is small, else on a thread of its own; nothing if it failed there.
+pub(crate) async fn apart<T: Send + 'static>(
+    bytes: usize,
+    compare: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    if bytes < APART_BYTES {
+        return Some(compare());
+    }
+    tokio::task::spawn_blocking(compare).await.ok()
+}
