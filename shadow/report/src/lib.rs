@@ -1,1 +1,16 @@
-//! One report model and its renderings.
+//! One report model and its renderings, and the gate that judges it.
+//!
+//! Owns what a shadow report says and how it looks; it exists apart from the shadow shell so that live tallies, replays
+//! and files all end in the same report, and each renderer is one file. What must stay true: pure and deterministic (the
+//! same model renders to the same bytes); what is not decided is INCONCLUSIVE, never PASS.
+
+pub mod binomial;
+mod gate;
+mod model;
+mod number;
+mod render;
+
+pub use banyan_diff::Severity;
+pub use gate::{Evidence, FailReason, Gate, GateError, GateVerdict, MAX_MISMATCH_PERCENT};
+pub use model::{EndpointReport, Example, Group, HiddenCount, Report, SCHEMA, Transition};
+pub use render::{Style, render_gate, render_terminal};

@@ -1,0 +1,161 @@
+//! What a report says.
+//!
+//! Owns the serialized form (`banyan.shadow.report/1`, additive changes only). It exists as plain data that any renderer
+//! walks once. What must stay true: counts are of this report's period; values in examples are already redacted; the
+//! order is fixed by [`Report::new`], worst first.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Severity;
+use crate::gate::{Gate, GateVerdict};
+
+/// Name and version of the serialized form.
+pub const SCHEMA: &str = "banyan.shadow.report/1";
+
+/// A shadow report over one period.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`]; a reader refuses what it does not know.
+    pub schema: String,
+    /// When the report was made, Unix time.
+    pub generated_ms: u64,
+    /// Only comparisons since then, Unix time; all if absent.
+    pub since_ms: Option<u64>,
+    /// The gate that judged each endpoint.
+    pub gate: Gate,
+    /// One entry per endpoint, worst first.
+    pub endpoints: Vec<EndpointReport>,
+}
+
+impl Report {
+    /// A report with its endpoints and groups in their fixed order: failed endpoints first, severe groups first.
+    pub fn new(
+        generated_ms: u64,
+        since_ms: Option<u64>,
+        gate: Gate,
+        mut endpoints: Vec<EndpointReport>,
+    ) -> Self {
+        for endpoint in &mut endpoints {
+            endpoint.groups.sort_by(|a, b| {
+                (Reverse(a.severity), Reverse(a.count), &a.path, &a.kind).cmp(&(
+                    Reverse(b.severity),
+                    Reverse(b.count),
+                    &b.path,
+                    &b.kind,
+                ))
+            });
+            endpoint
+                .hidden
+                .sort_by(|a, b| (Reverse(a.count), &a.rule).cmp(&(Reverse(b.count), &b.rule)));
+        }
+        endpoints.sort_by(|a, b| (a.gate.rank(), &a.endpoint).cmp(&(b.gate.rank(), &b.endpoint)));
+        Self { schema: SCHEMA.to_owned(), generated_ms, since_ms, gate, endpoints }
+    }
+
+    /// The verdict over all endpoints: one failure fails, else one open question is inconclusive. No endpoint, no pass.
+    pub fn verdict(&self) -> GateVerdict {
+        let worst =
+            self.endpoints.iter().map(|endpoint| &endpoint.gate).min_by_key(|gate| gate.rank());
+        worst.copied().unwrap_or(GateVerdict::Inconclusive { needed: self.gate.needed(0) })
+    }
+}
+
+/// What shadowing saw of one endpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndpointReport {
+    /// Name of the endpoint, e.g. `messages.list`.
+    pub endpoint: String,
+    /// Comparisons with a verdict: matched, normalised, mismatched, lag, inconclusive and errors together.
+    pub compared: u64,
+    /// Equal as they came.
+    pub matched: u64,
+    /// Equal after rules hid harmless differences.
+    pub normalised: u64,
+    /// Confirmed mismatches.
+    pub mismatched: u64,
+    /// Differences that went away: the new side was late.
+    pub lag: u64,
+    /// Comparisons that could not be decided.
+    pub inconclusive: u64,
+    /// One or both sides answered 5xx or not at all.
+    pub errors: u64,
+    /// Requests that were not compared, by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// Different requests among those compared; what the gate counts.
+    pub distinct_requests: u64,
+    /// What the gate says.
+    pub gate: GateVerdict,
+    /// Confirmed differences, grouped by path and kind.
+    pub groups: Vec<Group>,
+    /// What rules hid.
+    pub hidden: Vec<HiddenCount>,
+}
+
+impl EndpointReport {
+    /// Requests that were not compared, over all reasons.
+    pub fn skipped_total(&self) -> u64 {
+        self.skipped.values().sum()
+    }
+
+    /// Differences that rules hid, over all rules.
+    pub fn hidden_total(&self) -> u64 {
+        self.hidden.iter().map(|hidden| hidden.count).sum()
+    }
+}
+
+/// Differences with one path and kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Shape path, e.g. `$.messages[*].created_at`, `header:link`.
+    pub path: String,
+    /// Kind with its sub-kind, e.g. `value_changed:time_format`.
+    pub kind: String,
+    /// The worst severity seen.
+    pub severity: Severity,
+    /// Differences in the group.
+    pub count: u64,
+    /// When it was first seen, Unix time.
+    pub first_seen_ms: u64,
+    /// When it was last seen, Unix time.
+    pub last_seen_ms: u64,
+    /// What became what, most frequent first.
+    pub causes: Vec<Transition>,
+    /// A few examples, redacted.
+    pub examples: Vec<Example>,
+}
+
+/// One way in which values change, e.g. `rails-time -> iso8601`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// Both value classes, or another short description.
+    pub text: String,
+    /// Differences of that kind.
+    pub count: u64,
+}
+
+/// One difference, redacted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Example {
+    /// Request line, e.g. `GET /messages/91`.
+    pub request: String,
+    /// Exact place, e.g. `$.messages[?@.id==42].subject`.
+    pub location: String,
+    /// Legacy's value or its class; absent where legacy has none.
+    pub legacy: Option<String>,
+    /// New's value or its class; absent where new has none.
+    pub new: Option<String>,
+    /// A command that repeats the comparison.
+    pub replay: String,
+}
+
+/// How much one rule hid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HiddenCount {
+    /// Id of the rule.
+    pub rule: String,
+    /// Differences it hid.
+    pub count: u64,
+}
