@@ -9,4 +9,5 @@
 
 pub mod backoff;
 pub mod broker;
+pub mod forwarder;
 mod metrics;

@@ -5,9 +5,13 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts};
+use std::time::Duration;
+
+use banyan_domain::{ContextName, Side};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
 
 use crate::broker::{BrokerError, BrokerKind};
+use crate::forwarder::Decision;
 
 static PUBLISHED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter(
@@ -21,6 +25,27 @@ static RECONNECTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 });
 static CONNECTED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     gauge("banyan_events_broker_connected", "Broker connections that stand", &["broker"])
+});
+
+static DECIDED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let labels = ["context", "side", "decision"];
+    counter(
+        "banyan_events_decided_total",
+        "Events decided; context is empty outside of all",
+        &labels,
+    )
+});
+static RESTARTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter("banyan_events_forwarder_restarts_total", "Times the forwarder started over", &[])
+});
+static RUNNING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    gauge("banyan_events_forwarder_running", "1 while this forwarder leads and forwards", &[])
+});
+static LAG: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| gauge("banyan_events_lag_events", "Events waiting in a raw queue", &["side"]));
+static BATCH: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let help = "Time from receiving a batch of events to its acknowledgement";
+    build(HistogramVec::new(HistogramOpts::new("banyan_events_batch_seconds", help), &["side"]))
 });
 
 /// A metric that cannot be registered (twice, say) still counts; it is just not exported.
@@ -60,4 +85,50 @@ pub(crate) fn connected(broker: BrokerKind) {
 /// A connection to a broker ended.
 pub(crate) fn disconnected(broker: BrokerKind) {
     CONNECTED.with_label_values(&[broker.as_str()]).dec();
+}
+
+/// An event was decided for the first time.
+pub(crate) fn decided(context: Option<&ContextName>, side: Side, decision: Decision) {
+    let context = context.map_or("", ContextName::as_str);
+    DECIDED.with_label_values(&[context, side.as_str(), decision.as_str()]).inc();
+}
+
+/// A batch went all the way.
+pub(crate) fn batch_done(side: Side, events: usize, took: Duration) {
+    BATCH.with_label_values(&[side.as_str()]).observe(took.as_secs_f64());
+    tracing::debug!(%side, events, ?took, "batch forwarded");
+}
+
+/// The forwarder starts over after an error.
+pub(crate) fn forwarder_restarted() {
+    RESTARTS.with_label_values(&[]).inc();
+}
+
+/// The forwarder leads and forwards, or does not.
+pub(crate) fn forwarder_state(running: bool) {
+    RUNNING.with_label_values(&[]).set(i64::from(running));
+}
+
+/// A raw queue was measured.
+pub(crate) fn raw_depth(side: Side, events: u64) {
+    LAG.with_label_values(&[side.as_str()]).set(i64::try_from(events).unwrap_or(i64::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_can_be_built() {
+        published(BrokerKind::Embedded, 1, None);
+        connected(BrokerKind::RabbitMq);
+        disconnected(BrokerKind::RabbitMq);
+        decided(None, Side::Legacy, Decision::Unmigrated);
+        batch_done(Side::New, 1, Duration::ZERO);
+        forwarder_restarted();
+        forwarder_state(true);
+        raw_depth(Side::Legacy, 3);
+        let names: Vec<_> = prometheus::gather().iter().map(|m| m.get_name().to_owned()).collect();
+        assert!(names.iter().filter(|name| name.starts_with("banyan_events_")).count() >= 8);
+    }
 }

@@ -45,7 +45,7 @@ pub struct Message {
 /// Identity of one publish, stable over retries and restarts.
 ///
 /// The embedded broker stores a message of a known id once. RabbitMQ has no such memory and ignores it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PublishId {
     /// Who publishes; must be unique to the store that counts `sequence`.
     pub publisher: String,

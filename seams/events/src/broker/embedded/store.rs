@@ -4,7 +4,7 @@
 //! `queues.length` equals the number of its entries; a session row is the right to take, acknowledge and
 //! publish, and whoever deletes it has put its entries back first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -381,8 +381,11 @@ impl Work<'_> {
         self.refresh_routes().await?;
         let mut planned = Vec::with_capacity(messages.len());
         let mut added: HashMap<String, i64> = HashMap::new();
+        let mut ids = HashSet::new();
         for message in messages {
-            if self.already_published(message.publish_id.as_ref()).await? {
+            let id = message.publish_id.as_ref();
+            let repeated = id.is_some_and(|id| !ids.insert(id));
+            if repeated || self.already_published(id).await? {
                 continue;
             }
             let queues = self.routes.queues_of(message)?;

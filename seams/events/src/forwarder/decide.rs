@@ -1,0 +1,196 @@
+//! What becomes of an event: a pure function of who owns its context and what is known of it.
+//!
+//! What must stay true: an event of the side that does not own the context is never published, whatever else
+//! is known; the function is total.
+
+use banyan_domain::{Epoch, Side};
+use serde::{Deserialize, Serialize};
+
+use super::config::Dedupe;
+use crate::broker::Message;
+
+/// A header that says where a write came from. `sync`, `replay` and `shadow` are never announced: the side
+/// that took the original write has already done so.
+pub const ORIGIN_HEADER: &str = "x-banyan-origin";
+
+/// What was decided about an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// The owner's: published.
+    Forward,
+    /// The other side's: recorded only.
+    Mute,
+    /// Of the side that owned the context until the last change: kept for an operator.
+    Late,
+    /// The emitter sent it before: not published again.
+    Dup,
+    /// Belongs to no context that is being carved out: published.
+    Unmigrated,
+}
+
+impl Decision {
+    /// All decisions.
+    pub const ALL: [Self; 5] = [Self::Forward, Self::Mute, Self::Late, Self::Dup, Self::Unmigrated];
+
+    /// Its word in the store, in labels and in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Mute => "mute",
+            Self::Late => "late",
+            Self::Dup => "dup",
+            Self::Unmigrated => "unmigrated",
+        }
+    }
+
+    /// The decision that a word names.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|decision| decision.as_str() == word)
+    }
+
+    /// Whether the event goes to the public exchange.
+    pub const fn publishes(self) -> bool {
+        match self {
+            Self::Forward | Self::Unmigrated => true,
+            Self::Mute | Self::Late | Self::Dup => false,
+        }
+    }
+}
+
+/// Who owns a context, as far as the forwarder has acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ownership {
+    pub(super) owner: Side,
+    pub(super) epoch: Epoch,
+    /// The owner before the last change that this store has seen.
+    pub(super) previous: Option<Side>,
+}
+
+/// Decides about an event seen for the first time. `ownership` is `None` for an event of no context.
+pub(super) fn decide(side: Side, ownership: Option<Ownership>, message: &Message) -> Decision {
+    let Some(ownership) = ownership else {
+        return match side {
+            Side::Legacy => Decision::Unmigrated,
+            Side::New => Decision::Mute,
+        };
+    };
+    if is_copy(message) {
+        return Decision::Mute;
+    }
+    if ownership.owner == side {
+        return Decision::Forward;
+    }
+    if ownership.previous == Some(side) { Decision::Late } else { Decision::Mute }
+}
+
+fn is_copy(message: &Message) -> bool {
+    matches!(message.text_header(ORIGIN_HEADER), Some("sync" | "replay" | "shadow"))
+}
+
+/// What the emitter calls the event, if it calls it anything: the same id is the same event.
+pub(super) fn emitter_key(dedupe: Dedupe, message: &Message) -> Option<String> {
+    match dedupe {
+        Dedupe::Content => None,
+        Dedupe::Id => cloud_event_key(message)
+            .or_else(|| message.properties.message_id.as_ref().map(|id| format!("id:{id}"))),
+    }
+}
+
+/// The CloudEvents id is unique within its source. Both header prefixes in use are read.
+fn cloud_event_key(message: &Message) -> Option<String> {
+    ["cloudEvents_", "cloudEvents:", "ce-"].into_iter().find_map(|prefix| {
+        let id = message.text_header(&format!("{prefix}id"))?;
+        let source = message.text_header(&format!("{prefix}source")).unwrap_or_default();
+        Some(format!("ce:{source} {id}"))
+    })
+}
+
+/// Hash of everything that is passed on, so that a redelivery without an id is recognised.
+pub(super) fn content_hash(message: &Message) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let properties = serde_json::to_string(&message.properties).unwrap_or_default();
+    for part in [
+        message.exchange.as_bytes(),
+        message.routing_key.as_bytes(),
+        properties.as_bytes(),
+        &message.body,
+    ] {
+        hasher.update(&part.len().to_le_bytes()).update(part);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Message {
+        Message::new("raw", "message.sent", b"{}".to_vec())
+    }
+
+    fn owned_by(owner: Side, previous: Option<Side>) -> Option<Ownership> {
+        Some(Ownership { owner, epoch: Epoch(3), previous })
+    }
+
+    #[test]
+    fn the_owner_is_forwarded_and_the_other_side_is_not() {
+        for owner in Side::ALL {
+            for previous in [None, Some(Side::Legacy), Some(Side::New)] {
+                let of_owner = decide(owner, owned_by(owner, previous), &event());
+                let of_other = decide(owner.other(), owned_by(owner, previous), &event());
+                assert_eq!(of_owner, Decision::Forward);
+                assert!(!of_other.publishes(), "{owner} {previous:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_straggler_of_the_last_owner_is_late_and_not_just_muted() {
+        let decision = decide(Side::Legacy, owned_by(Side::New, Some(Side::Legacy)), &event());
+        assert_eq!(decision, Decision::Late);
+        let decision = decide(Side::New, owned_by(Side::Legacy, None), &event());
+        assert_eq!(decision, Decision::Mute);
+    }
+
+    #[test]
+    fn a_copied_write_is_not_announced_even_by_the_owner() {
+        let copy = event().header(ORIGIN_HEADER, "sync");
+        assert_eq!(decide(Side::New, owned_by(Side::New, None), &copy), Decision::Mute);
+    }
+
+    #[test]
+    fn only_legacy_events_of_no_context_pass_through() {
+        assert_eq!(decide(Side::Legacy, None, &event()), Decision::Unmigrated);
+        assert_eq!(decide(Side::New, None, &event()), Decision::Mute);
+    }
+
+    #[test]
+    fn an_event_is_known_by_its_cloud_event_id_before_its_message_id() {
+        let plain = event().message_id("m-1");
+        assert_eq!(emitter_key(Dedupe::Id, &plain).unwrap(), "id:m-1");
+        assert_eq!(emitter_key(Dedupe::Content, &plain), None);
+        assert_eq!(emitter_key(Dedupe::Id, &event()), None);
+        for prefix in ["cloudEvents_", "cloudEvents:", "ce-"] {
+            let event = plain
+                .clone()
+                .header(format!("{prefix}id"), "7")
+                .header(format!("{prefix}source"), "/messages");
+            assert_eq!(emitter_key(Dedupe::Id, &event).unwrap(), "ce:/messages 7");
+        }
+    }
+
+    #[test]
+    fn the_content_hash_changes_with_every_part() {
+        let hashes = [
+            event(),
+            event().header("a", "b"),
+            Message::new("raw", "message.sen", b"t{}".to_vec()),
+            Message::new("raw", "message.sent", b"{ }".to_vec()),
+        ]
+        .map(|message| content_hash(&message));
+        for (i, one) in hashes.iter().enumerate() {
+            assert_eq!(hashes.iter().position(|other| other == one), Some(i));
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What a forwarder is doing, read from its store and the brokers, also from another process.
+//!
+//! What must stay true: the status says what was last stored and how old it is; a leader that gave no sign of
+//! life for longer than its lease is never shown as running.
+
+use std::collections::BTreeMap;
+
+use banyan_domain::{Epoch, Side};
+use serde::Serialize;
+
+use super::decide::Decision;
+use super::store::{Store, now_ms};
+use super::{ForwarderConfig, ForwarderError};
+use crate::broker::{self, BrokerError};
+
+/// What a forwarder does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    /// Never ran on this store.
+    NeverStarted,
+    /// Leads and forwards.
+    Running,
+    /// Waits for the lease of another one.
+    Standby,
+    /// Hit an error and tries again; `reason` says which.
+    Waiting,
+    /// Ended in order.
+    Stopped,
+    /// Gave no sign of life for longer than its lease.
+    Silent,
+}
+
+impl RunState {
+    /// Its word in the store and in output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NeverStarted => "never-started",
+            Self::Running => "running",
+            Self::Standby => "standby",
+            Self::Waiting => "waiting",
+            Self::Stopped => "stopped",
+            Self::Silent => "silent",
+        }
+    }
+
+    fn from_word(word: &str) -> Self {
+        [Self::Running, Self::Standby, Self::Waiting, Self::Stopped]
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .unwrap_or(Self::NeverStarted)
+    }
+}
+
+/// The whole status, as `banyan events status --json` prints it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ForwarderStatus {
+    /// The forwarder's name.
+    pub name: String,
+    /// What it does.
+    pub state: RunState,
+    /// Why, in one line.
+    pub reason: String,
+    /// Age of that information.
+    pub age_ms: Option<u64>,
+    /// Whether every broker answered just now.
+    pub connected: bool,
+    /// Raw queue of each side.
+    pub sides: Vec<SideStatus>,
+    /// One per configured context.
+    pub contexts: Vec<ContextStatus>,
+    /// Events of no context, passed through.
+    pub unmigrated: u64,
+}
+
+/// One side's raw queue.
+#[derive(Debug, Clone, Serialize)]
+pub struct SideStatus {
+    /// The side.
+    pub side: Side,
+    /// Its raw queue.
+    pub queue: String,
+    /// Events waiting there, of all contexts; `None` when the broker did not answer.
+    pub lag_events: Option<u64>,
+    /// Why it did not answer.
+    pub error: Option<String>,
+}
+
+/// One context.
+#[derive(Debug, Clone, Serialize)]
+pub struct ContextStatus {
+    /// The context.
+    pub context: String,
+    /// The owner last acted on; `None` before its first event.
+    pub owner: Option<Side>,
+    /// That ownership's number.
+    pub epoch: Option<Epoch>,
+    /// Events published to the public exchange.
+    pub forwarded: u64,
+    /// Events of the other side, recorded only.
+    pub muted: u64,
+    /// Events of the last owner that came after the change.
+    pub late: u64,
+    /// Events that their emitter sent twice.
+    pub dup: u64,
+    /// Events waiting in the owner's raw queue. All contexts of a side share it.
+    pub lag_events: Option<u64>,
+    /// When an event was last published, in milliseconds since 1970.
+    pub last_forwarded_ms: Option<i64>,
+    /// Decided and not marked as published: being published now, or interrupted.
+    pub undelivered: u64,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// By context and decision.
+    decided: BTreeMap<(String, String), u64>,
+    /// By context: events and last time.
+    sent: BTreeMap<String, (u64, i64)>,
+    undelivered: BTreeMap<String, u64>,
+    owners: BTreeMap<String, (Option<Side>, Epoch)>,
+}
+
+/// Reads the status; works while the forwarder runs in another process, and while brokers are down.
+///
+/// # Errors
+/// [`ForwarderError::Store`] when its store cannot be read.
+pub async fn status(config: &ForwarderConfig) -> Result<ForwarderStatus, ForwarderError> {
+    let store = Store::open(&config.database).await?;
+    let (state, reason, age_ms) = run_state(&store, config).await?;
+    let counts = counts(&store).await.map_err(|error| store.failed(&error))?;
+    let mut sides = Vec::with_capacity(config.raw.len());
+    for (side, raw) in &config.raw {
+        let depth = depth(&raw.broker, &raw.queue).await;
+        sides.push(SideStatus {
+            side: *side,
+            queue: raw.queue.clone(),
+            lag_events: depth.as_ref().ok().copied(),
+            error: depth.err().map(|error| error.to_string()),
+        });
+    }
+    let contexts = config
+        .contexts
+        .iter()
+        .map(|matcher| context_status(matcher.context.as_str(), &counts, &sides));
+    Ok(ForwarderStatus {
+        name: config.name.clone(),
+        state,
+        reason,
+        age_ms,
+        connected: sides.iter().all(|side| side.error.is_none()),
+        contexts: contexts.collect(),
+        unmigrated: counts.decided("", Decision::Unmigrated),
+        sides,
+    })
+}
+
+async fn depth(url: &str, queue: &str) -> Result<u64, BrokerError> {
+    let broker = broker::connect(url).await?;
+    let depth = broker.depth(queue).await;
+    broker.close().await;
+    depth
+}
+
+async fn run_state(
+    store: &Store,
+    config: &ForwarderConfig,
+) -> Result<(RunState, String, Option<u64>), ForwarderError> {
+    let row: Option<(String, String, i64)> =
+        sqlx::query_as("SELECT state, reason, at_ms FROM forwarder_state WHERE scope = ?1")
+            .bind(&config.name)
+            .fetch_optional(&mut *store.lock().await)
+            .await
+            .map_err(|error| store.failed(&error))?;
+    let Some((state, reason, at_ms)) = row else {
+        return Ok((RunState::NeverStarted, "no forwarder ran on this store".to_owned(), None));
+    };
+    let age_ms = u64::try_from(now_ms().saturating_sub(at_ms)).unwrap_or(0);
+    let state = RunState::from_word(&state);
+    if state != RunState::Stopped && u128::from(age_ms) > config.lease.as_millis() {
+        let reason = format!("no sign of life for {} s; last: {reason}", age_ms / 1_000);
+        return Ok((RunState::Silent, reason, Some(age_ms)));
+    }
+    Ok((state, reason, Some(age_ms)))
+}
+
+async fn counts(store: &Store) -> Result<Counts, sqlx::Error> {
+    let mut conn = store.lock().await;
+    let mut counts = Counts::default();
+    let decided: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT context, decision, SUM(events) FROM forwarder_counter GROUP BY context, decision",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    for (context, decision, events) in decided {
+        counts.decided.insert((context, decision), events.unsigned_abs());
+    }
+    let sent: Vec<(String, i64, i64)> =
+        sqlx::query_as("SELECT context, events, last_ms FROM forwarder_sent")
+            .fetch_all(&mut *conn)
+            .await?;
+    for (context, events, last_ms) in sent {
+        counts.sent.insert(context, (events.unsigned_abs(), last_ms));
+    }
+    let undelivered: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT context, COUNT(*) FROM forwarder_log WHERE forwarded_ms IS NULL
+            AND decision IN ('forward', 'unmigrated') GROUP BY context",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    for (context, events) in undelivered {
+        counts.undelivered.insert(context, events.unsigned_abs());
+    }
+    let owners: Vec<(String, String, i64)> =
+        sqlx::query_as("SELECT context, owner, epoch FROM forwarder_owner")
+            .fetch_all(&mut *conn)
+            .await?;
+    for (context, owner, epoch) in owners {
+        let owner = Side::from_word(&owner);
+        counts.owners.insert(context, (owner, Epoch(epoch.unsigned_abs())));
+    }
+    Ok(counts)
+}
+
+impl Counts {
+    fn decided(&self, context: &str, decision: Decision) -> u64 {
+        let key = (context.to_owned(), decision.as_str().to_owned());
+        self.decided.get(&key).copied().unwrap_or(0)
+    }
+}
+
+fn context_status(context: &str, counts: &Counts, sides: &[SideStatus]) -> ContextStatus {
+    let owner = counts.owners.get(context).and_then(|(owner, _)| *owner);
+    let sent = counts.sent.get(context);
+    // Before the first event nobody is known to own it; legacy is where events come from then.
+    let source = owner.unwrap_or(Side::Legacy);
+    let lag = sides.iter().find(|side| side.side == source).and_then(|side| side.lag_events);
+    ContextStatus {
+        context: context.to_owned(),
+        owner,
+        epoch: counts.owners.get(context).map(|(_, epoch)| *epoch),
+        forwarded: sent.map_or(0, |(events, _)| *events),
+        muted: counts.decided(context, Decision::Mute),
+        late: counts.decided(context, Decision::Late),
+        dup: counts.decided(context, Decision::Dup),
+        lag_events: lag,
+        last_forwarded_ms: sent.map(|(_, last_ms)| *last_ms),
+        undelivered: counts.undelivered.get(context).copied().unwrap_or(0),
+    }
+}
