@@ -19,7 +19,7 @@ use axum::{
     Router,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
-    routing::{get, patch, post, put},
+    routing::{get, post, put},
 };
 use fixture_passport::{Page, link_header};
 use serde::Serialize;
@@ -34,7 +34,10 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/users/{user_id}/conversations", get(message::conversations))
         .route("/users/{user_id}/conversations/{other_id}", get(message::conversation))
         .route("/messages", post(message::create))
-        .route("/messages/{id}", patch(message::update).get(message::show).delete(message::delete))
+        .route(
+            "/messages/{id}",
+            get(message::show).patch(message::update).put(message::update).delete(message::delete),
+        )
         .route("/messages/{id}/read", put(message::mark_read))
         .route("/login", get(page::login).post(session::login))
         .route("/logout", post(session::logout))

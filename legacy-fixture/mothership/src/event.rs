@@ -301,13 +301,12 @@ async fn try_publish(
     broker: &mut Option<Arc<dyn Broker>>,
     outgoing: &Outgoing,
 ) -> Result<(), BrokerError> {
-    let connected = match broker {
-        Some(broker) => Arc::clone(broker),
-        None => {
-            let fresh = connect(&to.broker).await?;
-            fresh.declare(&Topology::new().exchange(&to.exchange, ExchangeKind::Topic)).await?;
-            Arc::clone(broker.insert(fresh))
-        }
+    let connected = if let Some(broker) = broker {
+        Arc::clone(broker)
+    } else {
+        let fresh = connect(&to.broker).await?;
+        fresh.declare(&Topology::new().exchange(&to.exchange, ExchangeKind::Topic)).await?;
+        Arc::clone(broker.insert(fresh))
     };
     let kind = outgoing.event_type.as_str();
     let message = Message::new(&to.exchange, kind, outgoing.body.clone())

@@ -292,16 +292,13 @@ pub(crate) async fn insert(
     now: &str,
 ) -> Result<(i64, i64), MothershipError> {
     let sender_id = draft.sender_id;
-    let thread_id = match draft.parent {
-        Some((_, thread_id)) => {
-            tx.execute(TOUCH_THREAD.into(), &[now.into(), thread_id.into()]).await?;
-            thread_id
-        }
-        None => {
-            let subject = draft.subject.as_str().into();
-            let args: [Arg; 4] = [subject, sender_id.into(), now.into(), now.into()];
-            tx.execute(OPEN_THREAD.into(), &args).await?.id
-        }
+    let thread_id = if let Some((_, thread_id)) = draft.parent {
+        tx.execute(TOUCH_THREAD.into(), &[now.into(), thread_id.into()]).await?;
+        thread_id
+    } else {
+        let subject = draft.subject.as_str().into();
+        let args: [Arg; 4] = [subject, sender_id.into(), now.into(), now.into()];
+        tx.execute(OPEN_THREAD.into(), &args).await?.id
     };
     let args: [Arg; 7] = [
         thread_id.into(),
@@ -380,7 +377,7 @@ async fn number(
     args: &[i64],
 ) -> Result<i64, MothershipError> {
     let args: Vec<Arg> = args.iter().copied().map(Arg::Int).collect();
-    let rows = from.rows(sql.into(), &args).await?;
+    let rows = from.rows(sql, &args).await?;
     Ok(rows.first().map(|row| row.cells().int()).transpose()?.unwrap_or_default())
 }
 

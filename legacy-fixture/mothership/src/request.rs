@@ -134,7 +134,7 @@ pub(crate) async fn settle(
     let params = if parts.method == Method::GET {
         Value::Null
     } else {
-        read_params(&parts.headers, read_body(body).await?)?
+        read_params(&parts.headers, &read_body(body).await?)?
     };
     parts.method = effective_method(&parts, &params);
     let (uri, suffix) = without_suffix(&parts.uri);
@@ -187,14 +187,14 @@ async fn read_body(body: Body) -> Result<Bytes, Failure> {
     }
 }
 
-fn read_params(headers: &HeaderMap, body: Bytes) -> Result<Value, Failure> {
+fn read_params(headers: &HeaderMap, body: &Bytes) -> Result<Value, Failure> {
     if body.is_empty() {
         return Ok(Value::Null);
     }
     if is_form(headers) {
-        return Ok(form_params(&body));
+        return Ok(form_params(body));
     }
-    let params: Value = serde_json::from_slice(&body).map_err(|_| Failure::BadRequest)?;
+    let params: Value = serde_json::from_slice(body).map_err(|_| Failure::BadRequest)?;
     if params.is_object() { Ok(params) } else { Err(Failure::BadRequest) }
 }
 
@@ -235,10 +235,9 @@ fn effective_method(parts: &Parts, params: &Value) -> Method {
 /// `/messages/91.json/` as `/messages/91` and the format that the suffix asked for.
 fn without_suffix(uri: &Uri) -> (Uri, Option<Format>) {
     let path = uri.path().trim_end_matches('/');
-    let (path, format) = match path.rsplit_once('.') {
-        Some((path, "json")) => (path, Some(Format::Json)),
-        Some((path, "html")) => (path, Some(Format::Html)),
-        Some(_) | None => (path, None),
+    let (path, format) = match path.strip_suffix(".json") {
+        Some(path) => (path, Some(Format::Json)),
+        None => (path, None),
     };
     let path = if path.is_empty() { "/" } else { path };
     let target = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
@@ -315,7 +314,6 @@ mod tests {
         };
         assert_eq!(split("/messages/91.json?a=b"), ("/messages/91?a=b".into(), Some(Format::Json)));
         assert_eq!(split("/users/3/"), ("/users/3".into(), None));
-        assert_eq!(split("/users/3.html"), ("/users/3".into(), Some(Format::Html)));
         assert_eq!(split("/"), ("/".into(), None));
         assert_eq!(split("//"), ("/".into(), None));
         assert_eq!(split("/.json"), ("/".into(), Some(Format::Json)));
