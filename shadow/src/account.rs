@@ -10,7 +10,7 @@ use crate::redact::Redaction;
 use crate::sample::{self, Case};
 use crate::tally::{Outcome, TallyBatch};
 use crate::{MirrorRequest, SkipReason, event, metric};
-use banyan_diff::Comparison;
+use banyan_diff::{Comparison, Severity};
 use banyan_domain::EndpointName;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -153,7 +153,9 @@ impl Account {
     }
 
     /// A mismatch is confirmed.
-    pub(crate) fn mismatch(self, case: &Case<'_>, comparison: &Comparison, severity: &'static str) {
+    pub(crate) fn mismatch(self, case: &Case<'_>, comparison: &Comparison) {
+        let worst = comparison.differences.iter().map(|difference| difference.severity).max();
+        let severity = worst.map_or("", Severity::as_str);
         event::mismatch_confirmed(&self.endpoint, severity, comparison.total_differences);
         self.hidden(comparison);
         self.evidence(case.request, Outcome::Mismatch);

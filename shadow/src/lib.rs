@@ -27,6 +27,7 @@ mod sample;
 mod settle;
 mod shadow;
 mod skip;
+mod summary;
 mod tally;
 mod worker;
 
@@ -45,6 +46,7 @@ pub use request::{HOPS_HEADER, MirrorRequest, SHADOW_HEADER};
 pub use settle::SettleConfig;
 pub use shadow::{Drained, Shadow};
 pub use skip::SkipReason;
+pub use summary::{Declared, DifferenceTotal, EndpointSummary, Period, Summary, assemble};
 pub use tally::{
     DifferenceCount, Fingerprint, HiddenCount, Outcome, OutcomeCount, Sample, TallyBatch,
     TallyError, TallyStore,

@@ -8,7 +8,8 @@ use crate::account::Account;
 use crate::config::RecheckConfig;
 use crate::metric;
 use crate::sample::Case;
-use crate::settle::{Reads, Settle, Settled};
+use crate::settle::{Reads, Settle, Settled, Suspect};
+use crate::tally::Outcome;
 use crate::worker::{Core, Read, apart};
 use crate::{Ask, AskError, SkipReason};
 use banyan_diff::{Comparison, Verdict};
@@ -76,7 +77,17 @@ impl Rechecks {
         let Some(place) = self.place(cause(&read, comparison), bytes, now_ms) else {
             return account.inconclusive("no_budget");
         };
-        let recheck = recheck(core.clone(), account, read, Settle::new(now_ms), place);
+        let suspect = match comparison.verdict {
+            Verdict::NewError => Suspect::NewError,
+            Verdict::Match
+            | Verdict::MatchNormalised
+            | Verdict::Mismatch(_)
+            | Verdict::Inconclusive(_)
+            | Verdict::LegacyError
+            | Verdict::BothError => Suspect::Difference,
+        };
+        let settle = Settle::new(suspect, now_ms);
+        let recheck = recheck(core.clone(), account, read, settle, place);
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(recheck);
@@ -139,7 +150,10 @@ async fn recheck(core: Arc<Core>, account: Account, read: Read, mut settle: Sett
         settle = next;
         match settled {
             Settled::Again(at_ms) => due = Some(at_ms),
-            Settled::Lag | Settled::Mismatch(_) | Settled::Inconclusive(_) => break settled,
+            Settled::Lag
+            | Settled::Mismatch(_)
+            | Settled::NewError(_)
+            | Settled::Inconclusive(_) => break settled,
         }
     };
     drop(place);
@@ -162,13 +176,12 @@ async fn round(core: &Arc<Core>, read: &Read, mut settle: Settle) -> (Settle, Se
         return (settle, settled);
     };
     let bytes = settle.bytes() + reads.before.bytes() + reads.other.bytes();
-    let first_ms = settle.first_ms();
+    let lost = Settle::new(Suspect::Difference, settle.first_ms());
     let step = move || {
         let settled = settle.step(&config, &judge, reads);
         (settle, settled)
     };
-    let failed = || (Settle::new(first_ms), Settled::Inconclusive("compare_failed"));
-    apart(bytes, step).await.unwrap_or_else(failed)
+    apart(bytes, step).await.unwrap_or((lost, Settled::Inconclusive("compare_failed")))
 }
 
 /// Reads the owner, the other side, the owner again. The watermark is taken before the other side is read: what the sync
@@ -201,17 +214,10 @@ fn finish(core: &Core, account: Account, read: &Read, first_ms: u64, settled: Se
                 generation: read.generation,
                 at_ms: read.at_ms,
             };
-            match comparison.verdict {
-                Verdict::Mismatch(severity) => {
-                    account.mismatch(&case, &comparison, severity.as_str());
-                }
-                Verdict::Match
-                | Verdict::MatchNormalised
-                | Verdict::Inconclusive(_)
-                | Verdict::NewError
-                | Verdict::LegacyError
-                | Verdict::BothError => account.inconclusive("not_a_mismatch"),
-            }
+            account.mismatch(&case, &comparison);
+        }
+        Settled::NewError(comparison) => {
+            account.compared(&read.request, Outcome::NewError, &comparison);
         }
         Settled::Inconclusive(why) => account.inconclusive(why),
         Settled::Again(_) => account.inconclusive("still_moving"),

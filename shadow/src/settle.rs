@@ -56,15 +56,27 @@ pub(crate) enum Settled {
     Lag,
     /// They differ for good; the differences of the last comparison.
     Mismatch(Box<Comparison>),
+    /// Only the new side failed, until the end; the last comparison.
+    NewError(Box<Comparison>),
     /// Look again at this time, in ms.
     Again(u64),
     /// No verdict within the time allowed; the word of why.
     Inconclusive(&'static str),
 }
 
+/// What was seen first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suspect {
+    /// The answers differ.
+    Difference,
+    /// Only the new side answered 5xx; a restart passes, an error stays.
+    NewError,
+}
+
 /// A mismatch on its way to a verdict.
 #[derive(Debug)]
 pub(crate) struct Settle {
+    suspect: Suspect,
     first_ms: u64,
     rounds: usize,
     stable: Option<Stable>,
@@ -81,8 +93,16 @@ struct Stable {
 
 impl Settle {
     /// A mismatch that was seen at `first_ms`.
-    pub(crate) const fn new(first_ms: u64) -> Self {
-        Self { first_ms, rounds: 0, stable: None }
+    pub(crate) const fn new(suspect: Suspect, first_ms: u64) -> Self {
+        Self { suspect, first_ms, rounds: 0, stable: None }
+    }
+
+    /// Both sides agree now. Of an error that went away nothing can be said: it is no lag.
+    const fn agree(&self) -> Settled {
+        match self.suspect {
+            Suspect::Difference => Settled::Lag,
+            Suspect::NewError => Settled::Inconclusive("transient_error"),
+        }
     }
 
     /// When the mismatch was seen, in ms.
@@ -117,18 +137,21 @@ impl Settle {
         self.rounds += 1;
         let across = judge.across(&reads.after, &reads.other);
         if across.verdict.is_match() {
-            return Settled::Lag;
+            return self.agree();
         }
         if !judge.same(&reads.before, &reads.after) {
             self.stable = None;
             if judge.across(&reads.before, &reads.other).verdict.is_match() {
-                return Settled::Lag;
+                return self.agree();
             }
             return self.again(config, "still_moving");
         }
         match across.verdict {
-            Verdict::Match | Verdict::MatchNormalised => Settled::Lag,
+            Verdict::Match | Verdict::MatchNormalised => self.agree(),
             Verdict::Inconclusive(why) => Settled::Inconclusive(why.as_str()),
+            Verdict::NewError if self.rounds >= config.delays_ms.len() => {
+                Settled::NewError(Box::new(across))
+            }
             Verdict::NewError | Verdict::LegacyError | Verdict::BothError => {
                 self.stable = None;
                 self.again(config, "server_error")

@@ -141,11 +141,12 @@ fn conclude(core: &Arc<Core>, account: Account, read: Read, comparison: &Compari
     match comparison.verdict {
         Verdict::Match => account.compared(request, Outcome::Match, comparison),
         Verdict::MatchNormalised => account.compared(request, Outcome::MatchNormalised, comparison),
-        Verdict::NewError => account.compared(request, Outcome::NewError, comparison),
         Verdict::LegacyError => account.compared(request, Outcome::LegacyError, comparison),
         Verdict::BothError => account.compared(request, Outcome::BothError, comparison),
         Verdict::Inconclusive(why) => account.inconclusive(why.as_str()),
-        Verdict::Mismatch(_) => core.rechecks.enter(core, account, read, comparison, bytes),
+        Verdict::Mismatch(_) | Verdict::NewError => {
+            core.rechecks.enter(core, account, read, comparison, bytes);
+        }
     }
 }
 

@@ -1,0 +1,231 @@
+//! From stored tallies to the report.
+//!
+//! Owns the way from counts to a judged [`Report`]: pure, so that `banyan shadow report` and `gate` only print. What must
+//! stay true: every declared read endpoint appears; without evidence, in phase `legacy`, or with too much left undecided
+//! an endpoint is inconclusive, never a pass.
+
+use crate::tally::{Outcome, Sample};
+use banyan_diff::Severity;
+use banyan_domain::{EndpointKind, EndpointName, Phase};
+use banyan_report::{
+    EndpointReport, Evidence, Example, Gate, GateVerdict, Group, HiddenCount, Report, Transition,
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Examples that a group shows.
+const EXAMPLES_MAX: usize = 3;
+/// A pass needs this share of the tried comparisons decided, in percent: what could not be settled may hide a defect.
+const DECIDED_MIN_PERCENT: u64 = 95;
+
+/// Everything the store knows, per endpoint.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Summary {
+    /// The endpoints that have any evidence.
+    pub endpoints: BTreeMap<EndpointName, EndpointSummary>,
+}
+
+/// The evidence of one endpoint.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EndpointSummary {
+    /// Reads by outcome, then by reason.
+    pub outcomes: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Confirmed differences.
+    pub differences: Vec<DifferenceTotal>,
+    /// What rules hid: rule and count.
+    pub hidden: Vec<(String, u64)>,
+    /// Redacted examples.
+    pub samples: Vec<Sample>,
+    /// Distinct requests that were compared.
+    pub distinct: u64,
+    /// Of these, with a confirmed mismatch.
+    pub distinct_mismatched: u64,
+}
+
+/// One group of differences over the whole time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DifferenceTotal {
+    /// Where, with indices removed.
+    pub shape: String,
+    /// What kind.
+    pub kind: String,
+    /// How much it would hurt.
+    pub severity: String,
+    /// From which class of value to which.
+    pub transition: String,
+    /// How many reads showed it.
+    pub count: u64,
+    /// First seen, Unix ms.
+    pub first_ms: u64,
+    /// Last seen, Unix ms.
+    pub last_ms: u64,
+}
+
+/// A declared endpoint and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declared {
+    /// Its name.
+    pub endpoint: EndpointName,
+    /// Only reads are reported.
+    pub kind: EndpointKind,
+    /// Its present phase.
+    pub phase: Phase,
+}
+
+/// The time that a report is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period {
+    /// When the report is made, Unix ms.
+    pub generated_ms: u64,
+    /// Since when evidence was asked for, Unix ms; all of it if absent.
+    pub since_ms: Option<u64>,
+}
+
+/// The report over what is stored. Writes are never compared and left out; so are retired endpoints without evidence.
+pub fn assemble(summary: &Summary, gate: Gate, declared: &[Declared], period: Period) -> Report {
+    let nothing = EndpointSummary::default();
+    let endpoints = declared.iter().filter(|declared| declared.kind == EndpointKind::Read);
+    let endpoints = endpoints.filter_map(|declared| {
+        let found = summary.endpoints.get(&declared.endpoint);
+        let left_out = declared.phase == Phase::Retired && found.is_none();
+        (!left_out).then(|| endpoint(declared, found.unwrap_or(&nothing), &gate))
+    });
+    Report::new(period.generated_ms, period.since_ms, gate, endpoints.collect())
+}
+
+fn endpoint(declared: &Declared, summary: &EndpointSummary, gate: &Gate) -> EndpointReport {
+    let count = |outcome| summary.count(outcome);
+    let errors = count(Outcome::NewError) + count(Outcome::LegacyError) + count(Outcome::BothError);
+    let skipped = summary.outcomes.get(Outcome::Skipped.as_str()).cloned().unwrap_or_default();
+    let hidden = summary.hidden.iter();
+    EndpointReport {
+        endpoint: declared.endpoint.as_str().to_owned(),
+        compared: summary.compared(),
+        matched: count(Outcome::Match),
+        normalised: count(Outcome::MatchNormalised),
+        mismatched: count(Outcome::Mismatch),
+        lag: count(Outcome::Lag),
+        inconclusive: count(Outcome::Inconclusive),
+        errors,
+        skipped,
+        distinct_requests: summary.distinct,
+        gate: judge(declared.phase, summary, gate),
+        groups: groups(&declared.endpoint, summary),
+        hidden: hidden
+            .map(|(rule, count)| HiddenCount { rule: rule.clone(), count: *count })
+            .collect(),
+    }
+}
+
+impl EndpointSummary {
+    /// Reads with this outcome, whatever the reason.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(outcome.as_str()).map_or(0, |reasons| reasons.values().sum())
+    }
+
+    /// Reads that were tried: every outcome but skipped.
+    pub fn compared(&self) -> u64 {
+        let tried = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Skipped);
+        tried.map(|outcome| self.count(outcome)).sum()
+    }
+
+    fn breaking(&self) -> u64 {
+        let mismatches = self.outcomes.get(Outcome::Mismatch.as_str());
+        mismatches.and_then(|by| by.get(Severity::Breaking.as_str())).copied().unwrap_or(0)
+    }
+}
+
+fn judge(phase: Phase, summary: &EndpointSummary, gate: &Gate) -> GateVerdict {
+    let evidence = Evidence {
+        distinct: summary.distinct,
+        mismatched: summary.distinct_mismatched,
+        breaking: summary.breaking(),
+        new_errors: summary.count(Outcome::NewError),
+    };
+    let needed = gate.needed(evidence.mismatched);
+    let undecided = summary.count(Outcome::Inconclusive);
+    let decided = summary.compared().saturating_sub(undecided);
+    match gate.decide(evidence) {
+        GateVerdict::Pass if phase == Phase::Legacy => GateVerdict::Inconclusive { needed },
+        GateVerdict::Pass
+            if decided.saturating_mul(100)
+                < summary.compared().saturating_mul(DECIDED_MIN_PERCENT) =>
+        {
+            let needed = needed.max(summary.distinct.saturating_add(undecided));
+            GateVerdict::Inconclusive { needed }
+        }
+        verdict @ (GateVerdict::Pass
+        | GateVerdict::Fail { .. }
+        | GateVerdict::Inconclusive { .. }) => verdict,
+    }
+}
+
+/// Groups by place and kind; the transitions of one place and kind are its causes.
+fn groups(endpoint: &EndpointName, summary: &EndpointSummary) -> Vec<Group> {
+    let mut groups: BTreeMap<(&str, &str), Group> = BTreeMap::new();
+    for total in &summary.differences {
+        let group = groups.entry((&total.shape, &total.kind)).or_insert_with(|| Group {
+            path: total.shape.clone(),
+            kind: total.kind.clone(),
+            severity: Severity::Cosmetic,
+            count: 0,
+            first_seen_ms: total.first_ms,
+            last_seen_ms: total.last_ms,
+            causes: Vec::new(),
+            examples: examples(endpoint, summary, &total.shape, &total.kind),
+        });
+        group.severity = group.severity.max(severity(&total.severity));
+        group.count += total.count;
+        group.first_seen_ms = group.first_seen_ms.min(total.first_ms);
+        group.last_seen_ms = group.last_seen_ms.max(total.last_ms);
+        cause(&mut group.causes, &total.transition, total.count);
+    }
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    for group in &mut groups {
+        group.causes.sort_by(|a, b| (b.count, &a.text).cmp(&(a.count, &b.text)));
+    }
+    groups
+}
+
+fn cause(causes: &mut Vec<Transition>, text: &str, count: u64) {
+    match causes.iter_mut().find(|cause| cause.text == text) {
+        Some(cause) => cause.count += count,
+        None => causes.push(Transition { text: text.to_owned(), count }),
+    }
+}
+
+/// A severity by its stored word; one that this version does not know counts as the worst.
+fn severity(word: &str) -> Severity {
+    let known = [Severity::Cosmetic, Severity::Additive, Severity::Order, Severity::Value];
+    known.into_iter().find(|severity| severity.as_str() == word).unwrap_or(Severity::Breaking)
+}
+
+fn examples(
+    endpoint: &EndpointName,
+    summary: &EndpointSummary,
+    shape: &str,
+    kind: &str,
+) -> Vec<Example> {
+    let of_endpoint = summary.samples.iter().filter(|sample| sample.endpoint == *endpoint);
+    of_endpoint.filter_map(|sample| example(&sample.body, shape, kind)).take(EXAMPLES_MAX).collect()
+}
+
+/// The first difference of a sample that is of this place and kind. A sample of another form gives none.
+fn example(body: &Value, shape: &str, kind: &str) -> Option<Example> {
+    let text = |value: &Value, key: &str| value.get(key)?.as_str().map(str::to_owned);
+    let of_group = |difference: &&Value| {
+        text(difference, "shape").as_deref() == Some(shape)
+            && text(difference, "kind").as_deref() == Some(kind)
+    };
+    let difference = body.get("differences")?.as_array()?.iter().find(of_group)?;
+    Some(Example {
+        request: format!("{} {}", text(body, "method")?, text(body, "target")?),
+        location: shape.to_owned(),
+        legacy: text(difference, "legacy"),
+        new: text(difference, "new"),
+        replay: String::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
