@@ -1,0 +1,209 @@
+//! Steps 1 to 3 of a request's life: check it, match it, decide it.
+//!
+//! Owns everything between the head and the decision. It exists apart from pingora's callbacks so that it can be read as
+//! one sequence. What must stay true: nothing here awaits; whatever is refused is refused before any side sees a byte.
+
+use crate::answer::{Answer, Fault};
+use crate::call::{Call, OnTheWay, Route};
+use crate::force::{SIDE_COOKIE, SIDE_HEADER};
+use crate::intake::{self, AddressText, HeaderView};
+use crate::metric::{self, Gauge};
+use crate::plane::Plane;
+use crate::ryw::now_ms;
+use crate::tee::Capture;
+use banyan_domain::compiled::{Located, MethodReading};
+use banyan_domain::decide::Refused;
+use banyan_domain::sticky::{self, Headers};
+use banyan_domain::target::Oddity;
+use banyan_domain::{
+    Compiled, ContextName, Mirror, Outcome, Reason, RequestHead, RequestKind, Side, StickyKey,
+    decide,
+};
+use banyan_shadow::SkipReason;
+use http::{HeaderMap, StatusCode};
+use pingora::proxy::Session;
+use std::cell::Cell;
+use std::time::Duration;
+
+/// Header that counts proxies of this kind on the way, so that a loop ends.
+pub(crate) const HOPS_HEADER: &str = "x-banyan-hops";
+/// A request that comes with this many hops is refused.
+const HOPS_MAX: u8 = 3;
+
+/// A refusal with the word it is counted under.
+pub(crate) struct Refusal {
+    pub(crate) answer: Answer,
+    pub(crate) counted_as: &'static str,
+}
+
+impl Plane {
+    /// Checks and decides a request; afterwards `call.route` says where it goes.
+    pub(crate) fn admit(&self, session: &mut Session, call: &mut Call) -> Result<(), Refusal> {
+        self.limit_client(session);
+        self.check_head(session, call)?;
+        intake::join_cookies(session.req_header_mut());
+        self.route(session, call)?;
+        self.prepare(session, call);
+        Ok(())
+    }
+
+    fn limit_client(&self, session: &mut Session) {
+        let limit = &self.config.limit;
+        session.set_read_timeout(Some(Duration::from_millis(limit.client_read_timeout_ms)));
+        session.set_write_timeout(Some(Duration::from_millis(limit.client_write_timeout_ms)));
+        session.set_total_drain_timeout(Some(Duration::from_millis(limit.client_read_timeout_ms)));
+        if !self.ready.is_ready() {
+            session.set_keepalive(None);
+        } else if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(limit.keepalive_s));
+        }
+    }
+
+    fn check_head(&self, session: &Session, call: &mut Call) -> Result<(), Refusal> {
+        let headers = &session.req_header().headers;
+        let limit = self.config.limit.header_bytes_max;
+        if intake::header_bytes(headers) > limit {
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Err(refuse(status, "headers", format!("more than {limit} bytes of headers")));
+        }
+        let came_with = headers.get(HOPS_HEADER).map(|value| {
+            // What is no small number was not written by a proxy of this kind.
+            value.to_str().ok().and_then(|text| text.parse::<u8>().ok()).unwrap_or(0)
+        });
+        call.hops = came_with.unwrap_or(0).saturating_add(1);
+        if call.hops > HOPS_MAX {
+            let detail = "the request came back to the proxy: an upstream points at it";
+            let answer = Answer {
+                status: StatusCode::LOOP_DETECTED,
+                detail: detail.to_owned(),
+                fault: Fault::Proxy,
+                retry_safe: false,
+            };
+            return Err(Refusal { answer, counted_as: "loop" });
+        }
+        let peer = session.client_addr().and_then(|a| a.as_inet()).map(std::net::SocketAddr::ip);
+        call.address = intake::client_address(peer, headers, &self.config.trusted_proxies);
+        Ok(())
+    }
+
+    fn route(&self, session: &Session, call: &mut Call) -> Result<(), Refusal> {
+        let request = session.req_header();
+        let table = self.table.load();
+        let target = intake::target(&request.method, request.raw_path())
+            .map_err(|_| odd(Oddity::NoLeadingSlash))?;
+        if target.fragment && is_declared(&table, target.path) {
+            return Err(odd(Oddity::StrayCharacter));
+        }
+        let address = AddressText::new(call.address);
+        let forced = self.forced(&request.headers, call);
+        let pinned = Cell::new(false);
+        let headers = HeaderView(&request.headers);
+        let holds = |context: &ContextName, caller: &StickyKey| {
+            pinned.set(self.ryw.holds(&table, context, caller, headers.get("cookie")));
+            pinned.get()
+        };
+        let head = RequestHead {
+            method: request.method.as_str(),
+            path: target.path,
+            headers: &headers,
+            address: address.as_str(),
+            upgrade: session.is_upgrade_req() && intake::asks_for_tunnel(&request.headers),
+            forced,
+            sample: crate::draw::percent(),
+        };
+        let decision = match decide(&table, &head, &holds) {
+            Outcome::Route(decision) => decision,
+            Outcome::Refuse(refused) => return Err(refused_by(refused)),
+        };
+        call.rewritten = target.rewritten.map(origin_form);
+        call.attempt.side = decision.side;
+        let meter = self.library.meter(&table, &decision);
+        if decision.reason == Reason::ReadYourWrites {
+            meter.pinned();
+        }
+        // A caller that is pinned to the new side must not be answered by legacy, which lags.
+        let fallback = decision.fallback
+            && !(pinned.get() && owner(&table, decision.context.as_ref()) == Side::New);
+        if let Some(context) =
+            decision.context.as_ref().filter(|_| decision.kind == RequestKind::Write)
+        {
+            // The pin begins before the write is forwarded: a read that overtakes it must see it, too.
+            let max_ms = table.context(context).map_or(0, |c| c.spec.read_your_writes_max_ms);
+            call.pin = decision.identity.as_ref().map(|who| self.ryw.begin(context, who, max_ms));
+        }
+        call.route = Some(Route { decision, meter, fallback });
+        Ok(())
+    }
+
+    fn forced(&self, headers: &HeaderMap, call: &Call) -> Option<Side> {
+        if !self.force.is_possible() {
+            return None;
+        }
+        let view = HeaderView(headers);
+        let by_cookie = || sticky::cookie(view.get("cookie")?, SIDE_COOKIE);
+        let wish = view.get(SIDE_HEADER).or_else(by_cookie)?;
+        self.force.side(wish, call.address, now_ms() / 1_000)
+    }
+
+    /// What the decision means for the connection, the copies and the counts.
+    fn prepare(&self, session: &mut Session, call: &mut Call) {
+        let Some(Route { decision, .. }) = &call.route else { return };
+        match decision.kind {
+            RequestKind::Write => {
+                // A client that leaves does not abort a write on its way.
+                session.set_abort_on_close(false);
+                call.write = Some(OnTheWay::new(&self.counts.writes, Gauge::Writes));
+            }
+            RequestKind::Upgrade => {
+                let target = self.upstreams.of(decision.side, decision.context.as_ref());
+                session.set_read_timeout(target.map(|target| target.tunnel_idle()));
+                call.on_the_way = OnTheWay::new(&self.counts.tunnels, Gauge::Tunnels);
+            }
+            RequestKind::Read | RequestKind::Unmatched => {}
+        }
+        call.capture = match (decision.mirror, &self.handoff) {
+            (Mirror::To(_), Some(_)) if session.is_body_empty() => Capture::Planned,
+            (Mirror::To(_), Some(_)) => Capture::Dropped(SkipReason::UnsafeMethod),
+            (Mirror::Sampled, Some(_)) => Capture::Dropped(SkipReason::Sampled),
+            (Mirror::Pinned, Some(_)) => Capture::Dropped(SkipReason::Pinned),
+            (Mirror::Off, _) | (_, None) => Capture::Off,
+        };
+    }
+}
+
+fn is_declared(table: &Compiled, path: &[u8]) -> bool {
+    !matches!(table.locate(path, MethodReading::FormPost), Located::Nothing)
+}
+
+fn owner(table: &Compiled, context: Option<&ContextName>) -> Side {
+    let context = context.and_then(|name| table.context(name));
+    context.map_or(Side::Legacy, |context| context.state.owner)
+}
+
+/// The target in origin form: an absolute form may leave the path out.
+fn origin_form(rest: &[u8]) -> Box<[u8]> {
+    if rest.starts_with(b"/") { rest.into() } else { [b"/", rest].concat().into() }
+}
+
+fn refuse(status: StatusCode, counted_as: &'static str, detail: impl Into<String>) -> Refusal {
+    Refusal { answer: Answer::refusal(status, detail), counted_as }
+}
+
+fn odd(why: Oddity) -> Refusal {
+    refused_by(Refused::OddTarget(why))
+}
+
+fn refused_by(refused: Refused) -> Refusal {
+    let counted_as = match refused {
+        Refused::OddTarget(why) => why.as_str(),
+        Refused::CaseVariant => "case variant",
+        Refused::MethodOverride => "method override",
+    };
+    refuse(StatusCode::BAD_REQUEST, counted_as, refused.to_string())
+}
+
+/// Counts a refusal and sends it.
+pub(crate) async fn send(refusal: &Refusal, session: &mut Session) -> pingora::Result<()> {
+    metric::refused(refusal.counted_as);
+    refusal.answer.send(session).await
+}

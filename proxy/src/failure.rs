@@ -1,0 +1,88 @@
+//! What follows when a side fails a request, with pingora's types.
+//!
+//! Owns the translation between pingora's errors and the rule in `retry.rs`, and the answer that a client gets in the end.
+//! What must stay true: the rule alone decides; nothing internal is told to the client.
+
+use crate::answer::{Answer, Fault};
+use crate::call::Call;
+use crate::metric::{self, Cause};
+use crate::retry::{self, Failure, Next};
+use banyan_domain::RequestKind;
+use http::StatusCode;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorSource, ErrorType};
+
+/// Turns a failed try into the next one, or leaves it as the end. `reused` says whether the connection was a kept one.
+#[expect(clippy::unnecessary_box_returns, reason = "pingora hands errors over in boxes")]
+pub(crate) fn after(
+    session: &mut Session,
+    call: &mut Call,
+    mut error: Box<Error>,
+    reused: bool,
+) -> Box<Error> {
+    let bodyless = session.is_body_empty();
+    let failure = Failure {
+        repeatable: retry::is_repeatable(call.kind(), &session.req_header().method, bodyless),
+        client_touched: session.response_written().is_some()
+            || *error.esource() == ErrorSource::Downstream,
+        kept_connection_died: retry::died_when_kept(&error, reused),
+        tried_again: call.attempt.tried_again,
+        may_fall_back: call.may_fall_back(),
+    };
+    let next = retry::next(failure);
+    match next {
+        Next::GiveUp => {}
+        Next::SameSide => {
+            call.attempt.tried_again = true;
+            metric::retried(call.attempt.side);
+        }
+        Next::Fallback => call.fall_back(retry::cause(&error)),
+    }
+    error.set_retry(next != Next::GiveUp);
+    error
+}
+
+/// What the client is told when no side answered; nothing when the client is gone.
+pub(crate) fn answer(error: &Error, call: &Call) -> Option<Answer> {
+    let side = call.attempt.side;
+    let (status, fault, detail) = match retry::cause(error) {
+        Cause::Client if is_gone(error) => return None,
+        Cause::Client if is_slow(error) => (
+            StatusCode::REQUEST_TIMEOUT,
+            Fault::Client,
+            "the request did not arrive in time".to_owned(),
+        ),
+        Cause::Client => {
+            (StatusCode::BAD_REQUEST, Fault::Client, "the request is not well formed".to_owned())
+        }
+        Cause::Timeout => (
+            StatusCode::GATEWAY_TIMEOUT,
+            Fault::Side(side),
+            format!("{side} did not answer in time"),
+        ),
+        Cause::Connect | Cause::Unconfigured => (
+            StatusCode::BAD_GATEWAY,
+            Fault::Side(side),
+            format!("{side} does not accept connections"),
+        ),
+        Cause::Broken | Cause::Status => {
+            (StatusCode::BAD_GATEWAY, Fault::Side(side), format!("{side} broke the connection off"))
+        }
+        Cause::Internal => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Fault::Proxy,
+            "the proxy could not handle the request".to_owned(),
+        ),
+    };
+    let retry_safe = !call.attempt.sent || call.kind() == RequestKind::Read;
+    Some(Answer { status, detail, fault, retry_safe })
+}
+
+fn is_gone(error: &Error) -> bool {
+    use ErrorType::{ConnectionClosed, H2Error, ReadError, WriteError};
+    [ReadError, WriteError, ConnectionClosed, H2Error].contains(error.etype())
+}
+
+fn is_slow(error: &Error) -> bool {
+    [ErrorType::ReadTimedout, ErrorType::WriteTimedout].contains(error.etype())
+}

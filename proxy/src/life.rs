@@ -1,0 +1,291 @@
+//! The life of a request, as pingora calls its steps.
+//!
+//! Owns steps 4 to 9 (hold, forward, tee, answer, hand over, count); steps 1 to 3 are in `admit.rs`. What must
+//! stay true: nothing is decided here that `admit` decided; no step waits for anything but the client and the side
+//! that answers; `logging` is the only exit and everything is counted there.
+
+use crate::admit::{self, HOPS_HEADER};
+use crate::call::{Call, OnTheWay};
+use crate::force::SIDE_HEADER;
+use crate::intake::{AddressText, HeaderView};
+use crate::metric::{Cause, Gauge};
+use crate::plane::Plane;
+
+use crate::tee::{Capture, owned_headers};
+use crate::{access, draw, failure, finish};
+use banyan_domain::RequestKind;
+use banyan_domain::sticky::Headers;
+use banyan_shadow::SkipReason;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Header of an answer that legacy gave because the new side could not.
+const FALLBACK_HEADER: &str = "x-banyan-fallback";
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Pingora's callbacks over the shared parts.
+pub(crate) struct Life(pub(crate) Arc<Plane>);
+
+#[async_trait::async_trait]
+impl ProxyHttp for Life {
+    type CTX = Call;
+
+    fn new_ctx(&self) -> Call {
+        Call::new(OnTheWay::new(&self.0.counts.requests, Gauge::Requests))
+    }
+
+    /// No module: compression is the sides' business, and an unused module costs time on each request.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    /// Steps 1 to 3: check, match, decide.
+    async fn request_filter(&self, session: &mut Session, call: &mut Call) -> Result<bool> {
+        match self.0.admit(session, call) {
+            // Step 4, holding a write while its context is cut over, belongs here: before any body is read.
+            Ok(()) => Ok(false),
+            Err(refusal) => {
+                admit::send(&refusal, session).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Step 5, forward: where to. Called again on a retry, so it only reads what was decided.
+    async fn upstream_peer(&self, _: &mut Session, call: &mut Call) -> Result<Box<HttpPeer>> {
+        if let Some(peer) = self.peer(call) {
+            return Ok(peer);
+        }
+        if call.may_fall_back() {
+            call.fall_back(Cause::Unconfigured);
+            if let Some(peer) = self.peer(call) {
+                return Ok(peer);
+            }
+        }
+        let mut error = Error::explain(ErrorType::ConnectNoRoute, "no address for the side");
+        error.as_up();
+        Err(error)
+    }
+
+    /// Step 5, forward: what the side gets.
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        call: &mut Call,
+    ) -> Result<()> {
+        self.edit_request(session, head, call)?;
+        if matches!(call.capture, Capture::Planned | Capture::Running(_)) {
+            call.sent_headers = owned_headers(&head.headers);
+        }
+        call.attempt.sent = true;
+        Ok(())
+    }
+
+    /// Step 6, tee: the head of the answer, before any edit of ours.
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        head: &mut ResponseHeader,
+        call: &mut Call,
+    ) -> Result<()> {
+        let status = head.status;
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        if call.may_fall_back() && self.0.config.fallback_statuses.contains(&status.as_u16()) {
+            // Nothing went to the client yet; the connection of this answer is given up with its unread body.
+            let mut error = Error::new_up(ErrorType::HTTPStatus(status.as_u16()));
+            error.set_retry(false);
+            return Err(error);
+        }
+        call.attempt.upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
+        if status.is_client_error()
+            && let Some(pin) = call.pin.take()
+        {
+            pin.forget();
+        }
+        if matches!(status, StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT)
+            && matches!(call.capture, Capture::Planned | Capture::Running(_))
+        {
+            call.capture = Capture::Dropped(SkipReason::ConditionalOrRange);
+        }
+        call.capture.begin(&self.0.budget, head);
+        Ok(())
+    }
+
+    /// Step 6, tee: the body.
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        call: &mut Call,
+    ) -> Result<Option<Duration>> {
+        if let Some(chunk) = body {
+            call.capture.push(chunk);
+        }
+        Ok(None)
+    }
+
+    /// Step 7, answer: our own headers.
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        call: &mut Call,
+    ) -> Result<()> {
+        if head.status.is_informational() {
+            return Ok(());
+        }
+        if self.0.config.expose_side {
+            head.insert_header(SIDE_HEADER, call.attempt.side.as_str())?;
+        }
+        if call.attempt.fell_back.is_some() {
+            head.insert_header(FALLBACK_HEADER, call.attempt.side.as_str())?;
+        }
+        if let Some(cookie) = self.write_cookie(session, head, call) {
+            head.append_header(header::SET_COOKIE, cookie)?;
+        }
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _peer: &HttpPeer,
+        call: &mut Call,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        failure::after(session, call, error, false)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        call: &mut Call,
+        client_reused: bool,
+    ) -> Box<Error> {
+        failure::after(session, call, error, client_reused)
+    }
+
+    /// Step 7, answer: when no side gave one.
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        call: &mut Call,
+    ) -> FailToProxy {
+        let lost = || FailToProxy { error_code: 0, can_reuse_downstream: false };
+        let begun = session.response_written().is_some_and(|head| {
+            !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
+        });
+        let Some(answer) = failure::answer(error, call).filter(|_| !begun) else { return lost() };
+        match answer.send(session).await {
+            Ok(()) => {
+                FailToProxy { error_code: answer.status.as_u16(), can_reuse_downstream: false }
+            }
+            Err(_) => lost(),
+        }
+    }
+
+    /// Steps 8 and 9: hand over, count.
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, call: &mut Call) {
+        let status = session.response_written().map_or(0, |head| head.status.as_u16());
+        finish::settle_write(call);
+        finish::hand_over(self.0.handoff.as_deref(), session, error, call);
+        finish::count(status, error, call);
+        access::write(self.0.config.access_log, draw::percent(), session, call, status);
+    }
+
+    /// Our own line (see `count`) says it with fields.
+    fn suppress_error_log(&self, _: &Session, _: &Call, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Call,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+impl Life {
+    fn peer(&self, call: &Call) -> Option<Box<HttpPeer>> {
+        let route = call.route.as_ref()?;
+        let target = self.0.upstreams.of(call.attempt.side, route.decision.context.as_ref())?;
+        let mut peer = target.peer()?;
+        if route.decision.kind == RequestKind::Upgrade {
+            peer.options.read_timeout = Some(target.tunnel_idle());
+        }
+        Some(Box::new(peer))
+    }
+
+    fn edit_request(&self, session: &Session, head: &mut RequestHeader, call: &Call) -> Result<()> {
+        drop(head.remove_header(SIDE_HEADER));
+        if let Some(origin) = &call.rewritten {
+            head.set_raw_path(origin)?;
+        }
+        let host = head.headers.get(header::HOST).cloned();
+        if let Some(host) = host.filter(|_| !head.headers.contains_key(&FORWARDED_HOST)) {
+            head.insert_header(&FORWARDED_HOST, host)?;
+        }
+        if !head.headers.contains_key(&FORWARDED_PROTO) {
+            let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+            let scheme = HeaderValue::from_static(if tls { "https" } else { "http" });
+            head.insert_header(&FORWARDED_PROTO, scheme)?;
+        }
+        let peer = session.client_addr().and_then(|address| address.as_inet());
+        if let Some(forwarded) = forwarded_for(head, peer.map(std::net::SocketAddr::ip)) {
+            head.insert_header(&FORWARDED_FOR, forwarded)?;
+        }
+        head.insert_header(HOPS_HEADER, HeaderValue::from(u16::from(call.hops)))?;
+        let route = call.route.as_ref();
+        let context = route.and_then(|route| route.decision.context.as_ref());
+        let target = self.0.upstreams.of(call.attempt.side, context);
+        if let Some(host) = target.and_then(|target| target.host_header.clone()) {
+            head.insert_header(header::HOST, host)?;
+        }
+        Ok(())
+    }
+
+    /// The read-your-writes cookie, for clients that use cookies, after a write that may have changed something.
+    fn write_cookie(
+        &self,
+        session: &Session,
+        head: &ResponseHeader,
+        call: &Call,
+    ) -> Option<String> {
+        if call.kind() != RequestKind::Write || head.status.is_client_error() {
+            return None;
+        }
+        let context = call.route.as_ref()?.decision.context.as_ref()?;
+        let headers = HeaderView(&session.req_header().headers);
+        self.0.ryw.cookie(context, Some(headers.get("cookie")?))
+    }
+}
+
+/// The next `X-Forwarded-For`: what was there, and the peer.
+fn forwarded_for(head: &RequestHeader, peer: Option<std::net::IpAddr>) -> Option<HeaderValue> {
+    let peer = AddressText::new(Some(peer?.to_canonical()));
+    let mut earlier = head.headers.get_all(&FORWARDED_FOR).iter().peekable();
+    if earlier.peek().is_none() {
+        return HeaderValue::from_str(peer.as_str()).ok();
+    }
+    let parts: Vec<&[u8]> =
+        earlier.map(HeaderValue::as_bytes).chain([peer.as_str().as_bytes()]).collect();
+    HeaderValue::from_bytes(&parts.join(&b", "[..])).ok()
+}
