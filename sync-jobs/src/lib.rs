@@ -1,1 +1,56 @@
-//! Sync jobs: dialects, capture, copy, drain, verify.
+//! Sync jobs: keep two databases with different models saying the same while a context moves.
+//!
+//! The unit is the *aggregate*: one root key and its rows. Triggers on the source mark root keys dirty
+//! in the change table `by_change`; a job reads the current source aggregate in one snapshot, compares
+//! it with the target's rows, and writes only what differs, together with its checkpoint, in one target
+//! transaction. First copy, drain, plan and verify all use the same mapping, so they cannot disagree.
+//!
+//! What must stay true: a change row is deleted (by its exact id) only after its root was applied from a
+//! snapshot that contained it; two workers never both write (lease epoch checked in every apply);
+//! memory is bounded by the limits of the job, whatever the tables' sizes.
+
+mod aggregate;
+mod apply;
+mod capture;
+mod connection;
+mod dialect;
+mod drain;
+mod error;
+mod install;
+mod job;
+mod listing;
+mod metric;
+mod pause;
+mod plan;
+mod progress;
+mod publish;
+mod row_diff;
+mod run;
+mod select;
+mod session;
+mod shape;
+mod spec;
+mod state;
+mod url;
+mod verify;
+
+pub use dialect::Engine;
+pub use error::SyncError;
+pub use install::{InstallReport, UninstallReport};
+pub use job::{Job, Ports};
+pub use pause::{NoPause, Pause, PausePoint};
+pub use plan::{Plan, PlanCapture, PlanTable};
+pub use progress::{
+    Counters, JobState, NoProgress, NoProgressStore, Progress, ProgressEvent, ProgressStore,
+    ProgressStoreError, RunOutcome, RunRecord, Watermark,
+};
+pub use row_diff::{ColumnDiff, RowDiff, RowDiffKind};
+pub use run::{RunMode, RunSummary};
+pub use spec::{
+    CaptureEvent, CaptureSpec, JobSpec, Limits, RootsSpec, SpecError, SpecProblem, TableSpec,
+};
+pub use url::SideUrls;
+pub use verify::{KeyDiff, VerifyOptions, VerifyReport};
+
+pub use banyan_domain::Side;
+pub use banyan_engine::{KeyShape, PartKind};

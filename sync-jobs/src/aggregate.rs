@@ -1,0 +1,164 @@
+//! Reads the rows of aggregates from both sides, in canonical form.
+//!
+//! Apply, plan and verify all read through here, so that they cannot disagree about what is equal.
+//!
+//! What must stay true: a source read happens inside a snapshot that the caller started; every row is
+//! canonical for its target column; a row of a root that was not asked for is an error of the mapping.
+
+use std::collections::{BTreeMap, HashSet};
+
+use banyan_engine::{AggregateHash, AggregateHasher, KeyShape, KeyedRows, RootKey, Value};
+
+use crate::connection::{Connection, TooHeavy};
+use crate::error::SyncError;
+use crate::select;
+use crate::shape::TableShape;
+
+/// The rows of some aggregates, one entry per table in the order of the job.
+pub(crate) type Tables = Vec<KeyedRows>;
+
+/// Whether rows are read to be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadFor {
+    /// Only compared.
+    Compare,
+    /// Locked until the transaction ends.
+    Write,
+}
+
+/// What the rows of these roots should be, by the source's current snapshot.
+pub(crate) async fn read_source(
+    source: &mut Connection,
+    shapes: &[TableShape],
+    key: &KeyShape,
+    keys: &[RootKey],
+    bytes_max: usize,
+) -> Result<Result<Tables, TooHeavy>, SyncError> {
+    let mut tables = Vec::with_capacity(shapes.len());
+    for shape in shapes {
+        let sql = select::expand(&shape.spec.select, source.dialect, key, keys)?;
+        let act = format!("run the select of table `{}`", shape.spec.name);
+        let Ok(rows) = source.rows_within(&act, sql, bytes_max).await? else {
+            return Ok(Err(TooHeavy));
+        };
+        tables.push(keyed(shape, keys, rows)?);
+    }
+    Ok(Ok(tables))
+}
+
+/// What the rows of these roots are on the target.
+pub(crate) async fn read_target(
+    target: &mut Connection,
+    shapes: &[TableShape],
+    keys: &[RootKey],
+    read: ReadFor,
+    bytes_max: usize,
+) -> Result<Result<Tables, TooHeavy>, SyncError> {
+    let mut tables = Vec::with_capacity(shapes.len());
+    for shape in shapes {
+        let Some(mut sql) = target_select(target, shape, keys)? else {
+            tables.push(KeyedRows::default());
+            continue;
+        };
+        if read == ReadFor::Write {
+            sql.push_str(target.dialect.for_update());
+        }
+        let act = format!("read table `{}`", shape.spec.name);
+        let Ok(rows) = target.rows_within(&act, sql, bytes_max).await? else {
+            return Ok(Err(TooHeavy));
+        };
+        tables.push(keyed(shape, keys, rows)?);
+    }
+    Ok(Ok(tables))
+}
+
+/// One hash per root; roots without rows have the hash of empty tables.
+pub(crate) fn hashes(
+    shapes: &[TableShape],
+    tables: &Tables,
+    keys: &[RootKey],
+) -> BTreeMap<RootKey, AggregateHash> {
+    let mut grouped: BTreeMap<&RootKey, Vec<KeyedRows>> =
+        keys.iter().map(|key| (key, vec![KeyedRows::default(); shapes.len()])).collect();
+    for (at, (shape, rows)) in shapes.iter().zip(tables).enumerate() {
+        for row in rows.rows() {
+            let Some(root) = root_of(shape, row) else { continue };
+            let Some(table) = grouped.get_mut(&root).and_then(|t| t.get_mut(at)) else { continue };
+            // The rows were keyed before, so they cannot collide here.
+            drop(table.insert(&shape.key, row.clone()));
+        }
+    }
+    grouped
+        .into_iter()
+        .map(|(key, tables)| {
+            let mut hasher = AggregateHasher::new();
+            for table in &tables {
+                hasher.table(table);
+            }
+            (key.clone(), hasher.finish())
+        })
+        .collect()
+}
+
+/// The root key of a row.
+pub(crate) fn root_of(shape: &TableShape, row: &[Value]) -> Option<RootKey> {
+    row.get(shape.root).and_then(Value::canonical_text).map(RootKey::new)
+}
+
+/// The select of the target's rows; `None` when no key can be stored in the root column.
+fn target_select(
+    target: &Connection,
+    shape: &TableShape,
+    keys: &[RootKey],
+) -> Result<Option<String>, SyncError> {
+    let roots = keys.iter().filter_map(|key| {
+        Value::Text(key.as_str().to_owned()).into_canonical(shape.root_kind()).ok()
+    });
+    let list = select::literals(target.dialect, roots)?;
+    if list.is_empty() {
+        return Ok(None);
+    }
+    let columns: Vec<String> =
+        shape.columns.iter().map(|column| target.dialect.name(&column.name)).collect();
+    Ok(Some(format!(
+        "SELECT {} FROM {} WHERE {} IN ({list})",
+        columns.join(", "),
+        target.dialect.name(&shape.spec.name),
+        target.dialect.name(&shape.spec.root_column),
+    )))
+}
+
+/// Makes rows canonical and keys them.
+fn keyed(
+    shape: &TableShape,
+    keys: &[RootKey],
+    rows: Vec<Vec<Value>>,
+) -> Result<KeyedRows, SyncError> {
+    let asked: HashSet<&str> = keys.iter().map(RootKey::as_str).collect();
+    let mut keyed = KeyedRows::default();
+    for row in rows {
+        let row = canonical(shape, row)?;
+        let root = root_of(shape, &row).unwrap_or_else(|| RootKey::new("NULL"));
+        if !asked.contains(root.as_str()) {
+            let table = shape.spec.name.clone();
+            return Err(SyncError::ForeignRoot { table, key: root.to_string() });
+        }
+        keyed
+            .insert(&shape.key, row)
+            .map_err(|source| SyncError::Rows { table: shape.spec.name.clone(), source })?;
+    }
+    Ok(keyed)
+}
+
+/// The row in the canonical form of its columns.
+pub(crate) fn canonical(shape: &TableShape, row: Vec<Value>) -> Result<Vec<Value>, SyncError> {
+    let mut values = Vec::with_capacity(row.len());
+    for (value, column) in row.into_iter().zip(&shape.columns) {
+        values.push(value.into_canonical(column.kind).map_err(|source| SyncError::Value {
+            table: shape.spec.name.clone(),
+            column: column.name.clone(),
+            source,
+        })?);
+    }
+    Ok(values)
+}

@@ -1,0 +1,319 @@
+//! One dedicated connection to one side, whichever engine it is.
+//!
+//! Every statement goes by the simple protocol, so that all three engines show values in their text form
+//! and one code path serves them. A connection that saw an error is dropped by its owner, never reused:
+//! no statement has to reason about a half-open transaction.
+//!
+//! What must stay true: every wait has a limit; rows are streamed and counted against a byte limit;
+//! statements are never logged, because they hold row data.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use banyan_domain::Side;
+use banyan_engine::Value;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
+use sqlx::{
+    AssertSqlSafe, Column, ConnectOptions, Executor, Row, SqlSafeStr, Statement, TypeInfo, ValueRef,
+};
+use tokio::time::timeout;
+
+use crate::dialect::{Dialect, Engine};
+use crate::error::SyncError;
+use crate::url::SideUrls;
+
+/// Longest wait for a connection.
+const CONNECT_SECONDS: u64 = 10;
+/// Longest wait for a statement or for its next row.
+const STATEMENT_SECONDS: u64 = 120;
+/// How long SQLite waits for another writer before it says busy.
+const SQLITE_BUSY: Duration = Duration::from_secs(5);
+
+/// A connection to one side.
+pub(crate) struct Connection {
+    pub(crate) side: Side,
+    pub(crate) dialect: &'static dyn Dialect,
+    wire: Wire,
+}
+
+enum Wire {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+    MySql(MySqlConnection),
+}
+
+/// The rows were heavier than the limit; nothing is wrong with the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooHeavy;
+
+impl Connection {
+    /// Connects and prepares the session.
+    pub(crate) async fn open(urls: &SideUrls, side: Side) -> Result<Self, SyncError> {
+        let engine = urls.engine(side)?;
+        let wire = within(side, "connect", CONNECT_SECONDS, connect(engine, urls.of(side)))
+            .await?
+            .map_err(|source| SyncError::Connect { side, source })?;
+        let mut connection = Self { side, dialect: engine.dialect(), wire };
+        for statement in connection.dialect.session_setup() {
+            connection.run("prepare the session", statement).await?;
+        }
+        Ok(connection)
+    }
+
+    /// Runs statements that return nothing; gives the number of rows they touched.
+    pub(crate) async fn run(&mut self, act: &str, sql: &str) -> Result<u64, SyncError> {
+        let side = self.side;
+        let text = sqlx::raw_sql(AssertSqlSafe(sql));
+        let done = async {
+            match &mut self.wire {
+                Wire::Sqlite(c) => c.execute(text).await.map(|done| done.rows_affected()),
+                Wire::Postgres(c) => c.execute(text).await.map(|done| done.rows_affected()),
+                Wire::MySql(c) => c.execute(text).await.map(|done| done.rows_affected()),
+            }
+        };
+        within(side, act, STATEMENT_SECONDS, done)
+            .await?
+            .map_err(|source| failed(side, act, source))
+    }
+
+    /// Streams the rows of a query.
+    pub(crate) fn stream(&mut self, sql: String) -> BoxStream<'_, Result<Vec<Value>, sqlx::Error>> {
+        let text = sqlx::raw_sql(AssertSqlSafe(sql));
+        match &mut self.wire {
+            Wire::Sqlite(c) => c.fetch(text).map(|row| row.and_then(|r| sqlite_row(&r))).boxed(),
+            Wire::Postgres(c) => c.fetch(text).map(|row| row.and_then(|r| pg_row(&r))).boxed(),
+            Wire::MySql(c) => c.fetch(text).map(|row| row.and_then(|r| mysql_row(&r))).boxed(),
+        }
+    }
+
+    /// All rows of a query whose result is known to be small.
+    pub(crate) async fn rows(
+        &mut self,
+        act: &str,
+        sql: String,
+    ) -> Result<Vec<Vec<Value>>, SyncError> {
+        let rows = self.rows_within(act, sql, usize::MAX).await?;
+        Ok(rows.unwrap_or_default())
+    }
+
+    /// All rows of a query, or [`TooHeavy`] when they need more than `bytes_max`.
+    pub(crate) async fn rows_within(
+        &mut self,
+        act: &str,
+        sql: String,
+        bytes_max: usize,
+    ) -> Result<Result<Vec<Vec<Value>>, TooHeavy>, SyncError> {
+        let side = self.side;
+        let mut bytes = 0_usize;
+        let mut rows = Vec::new();
+        let mut stream = self.stream(sql);
+        while let Some(row) = within(side, act, STATEMENT_SECONDS, stream.next()).await? {
+            let row = row.map_err(|source| failed(side, act, source))?;
+            bytes += row.iter().map(Value::weight_bytes).sum::<usize>();
+            if bytes > bytes_max {
+                return Ok(Err(TooHeavy));
+            }
+            rows.push(row);
+        }
+        Ok(Ok(rows))
+    }
+
+    /// The first column of the first row as an integer.
+    pub(crate) async fn integer(
+        &mut self,
+        act: &str,
+        sql: String,
+    ) -> Result<Option<i64>, SyncError> {
+        let rows = self.rows(act, sql).await?;
+        Ok(rows.first().and_then(|row| row.first()).and_then(as_integer))
+    }
+
+    /// The names of a query's columns, without running it.
+    pub(crate) async fn columns(&mut self, act: &str, sql: &str) -> Result<Vec<String>, SyncError> {
+        let side = self.side;
+        let text = AssertSqlSafe(sql).into_sql_str();
+        let names = async {
+            match &mut self.wire {
+                Wire::Sqlite(c) => c.prepare(text).await.map(|s| column_names(s.columns())),
+                Wire::Postgres(c) => c.prepare(text).await.map(|s| column_names(s.columns())),
+                Wire::MySql(c) => c.prepare(text).await.map(|s| column_names(s.columns())),
+            }
+        };
+        within(side, act, STATEMENT_SECONDS, names)
+            .await?
+            .map_err(|source| failed(side, act, source))
+    }
+
+    /// The database's clock in Unix milliseconds.
+    pub(crate) async fn clock_ms(&mut self) -> Result<i64, SyncError> {
+        let sql = format!("SELECT {}", self.dialect.clock_ms());
+        Ok(self.integer("read the clock", sql).await?.unwrap_or(0))
+    }
+
+    /// Starts a read-only snapshot.
+    pub(crate) async fn begin_snapshot(&mut self) -> Result<(), SyncError> {
+        let begin = self.dialect.begin_snapshot();
+        self.run("start a snapshot", begin).await.map(drop)
+    }
+
+    /// Starts a writing transaction.
+    pub(crate) async fn begin_write(&mut self) -> Result<(), SyncError> {
+        let begin = self.dialect.begin_write();
+        self.run("start a transaction", begin).await.map(drop)
+    }
+
+    /// Commits.
+    pub(crate) async fn commit(&mut self) -> Result<(), SyncError> {
+        self.run("commit", "COMMIT").await.map(drop)
+    }
+
+    /// Gives the transaction up.
+    pub(crate) async fn rollback(&mut self) -> Result<(), SyncError> {
+        self.run("roll back", "ROLLBACK").await.map(drop)
+    }
+}
+
+/// The error of a failed statement.
+pub(crate) fn failed(side: Side, act: &str, source: sqlx::Error) -> SyncError {
+    SyncError::Statement { side, act: act.to_owned(), source }
+}
+
+/// A value as an integer, whether the engine shows it as number or text.
+pub(crate) fn as_integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(number) => i64::try_from(*number).ok(),
+        Value::Text(text) => text.parse().ok(),
+        Value::Bool(truth) => Some(i64::from(*truth)),
+        Value::Null | Value::Float(_) | Value::Bytes(_) => None,
+    }
+}
+
+/// A value as text; bytes must be UTF-8. `None` for NULL.
+pub(crate) fn as_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Bytes(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::Null => None,
+        Value::Text(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
+            value.canonical_text().map(std::borrow::Cow::into_owned)
+        }
+    }
+}
+
+/// Waits for a database, at most `seconds`.
+pub(crate) async fn within<T>(
+    side: Side,
+    act: &str,
+    seconds: u64,
+    work: impl Future<Output = T>,
+) -> Result<T, SyncError> {
+    timeout(Duration::from_secs(seconds), work).await.map_err(|_| SyncError::Timeout {
+        side,
+        act: act.to_owned(),
+        seconds,
+    })
+}
+
+async fn connect(engine: Engine, url: &str) -> Result<Wire, sqlx::Error> {
+    match engine {
+        Engine::Sqlite => {
+            let options = SqliteConnectOptions::from_str(url)?
+                .create_if_missing(false)
+                .busy_timeout(SQLITE_BUSY)
+                .disable_statement_logging();
+            options.connect().await.map(Wire::Sqlite)
+        }
+        Engine::Postgres => {
+            let options = PgConnectOptions::from_str(url)?
+                .application_name("banyan-sync")
+                .disable_statement_logging();
+            options.connect().await.map(Wire::Postgres)
+        }
+        Engine::MySql => {
+            let options = MySqlConnectOptions::from_str(url)?.disable_statement_logging();
+            options.connect().await.map(Wire::MySql)
+        }
+    }
+}
+
+fn column_names<C: Column>(columns: &[C]) -> Vec<String> {
+    columns.iter().map(|column| column.name().to_owned()).collect()
+}
+
+fn sqlite_row(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
+    let mut values = Vec::with_capacity(row.len());
+    for at in 0..row.len() {
+        let raw = row.try_get_raw(at)?;
+        if raw.is_null() {
+            values.push(Value::Null);
+            continue;
+        }
+        let kind = raw.type_info().name().to_owned();
+        values.push(match kind.as_str() {
+            "INTEGER" => Value::Int(i128::from(row.try_get_unchecked::<i64, _>(at)?)),
+            "REAL" => Value::float(row.try_get_unchecked::<f64, _>(at)?),
+            "BLOB" => Value::Bytes(row.try_get_unchecked::<Vec<u8>, _>(at)?),
+            _ => Value::Text(row.try_get_unchecked::<String, _>(at)?),
+        });
+    }
+    Ok(values)
+}
+
+fn pg_row(row: &PgRow) -> Result<Vec<Value>, sqlx::Error> {
+    let mut values = Vec::with_capacity(row.len());
+    for (at, column) in row.columns().iter().enumerate() {
+        let Some(text) = row.try_get_unchecked::<Option<&str>, _>(at)? else {
+            values.push(Value::Null);
+            continue;
+        };
+        values.push(match column.type_info().name() {
+            "BOOL" => Value::Bool(text == "t"),
+            "INT2" | "INT4" | "INT8" | "OID" => Value::Int(number(text, at)?),
+            "FLOAT4" | "FLOAT8" => Value::float(number(text, at)?),
+            "BYTEA" => Value::Bytes(row.try_get_unchecked::<Vec<u8>, _>(at)?),
+            _ => Value::Text(text.to_owned()),
+        });
+    }
+    Ok(values)
+}
+
+fn mysql_row(row: &MySqlRow) -> Result<Vec<Value>, sqlx::Error> {
+    let mut values = Vec::with_capacity(row.len());
+    for (at, column) in row.columns().iter().enumerate() {
+        let Some(bytes) = row.try_get_unchecked::<Option<&[u8]>, _>(at)? else {
+            values.push(Value::Null);
+            continue;
+        };
+        let kind = column.type_info();
+        if matches!(
+            kind.name(),
+            "BINARY" | "VARBINARY" | "TINYBLOB" | "BLOB" | "MEDIUMBLOB" | "LONGBLOB" | "BIT"
+        ) {
+            values.push(Value::Bytes(bytes.to_vec()));
+            continue;
+        }
+        let text = std::str::from_utf8(bytes).map_err(|e| decode(at, e))?;
+        values.push(match kind.name() {
+            "BOOLEAN" | "YEAR" => Value::Int(number(text, at)?),
+            name if name.contains("INT") => Value::Int(number(text, at)?),
+            "FLOAT" | "DOUBLE" => Value::float(number(text, at)?),
+            _ => Value::Text(text.to_owned()),
+        });
+    }
+    Ok(values)
+}
+
+fn number<T: FromStr>(text: &str, at: usize) -> Result<T, sqlx::Error>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    text.parse().map_err(|e| decode(at, e))
+}
+
+fn decode(at: usize, source: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: at.to_string(), source: Box::new(source) }
+}

@@ -1,0 +1,205 @@
+//! SQLite: row triggers, one writer at a time, types by value.
+//!
+//! What must stay true: nothing here changes settings of somebody's database file (journal mode stays
+//! what it is).
+
+use banyan_engine::{ColumnKind, PartKind, Value, ValueError};
+
+use super::{
+    Dialect, Existing, KeyRow, WriteTarget, insert_into, key_columns, on_conflict, push_hex,
+    push_quoted, quoted_name, values_rows, write_to,
+};
+use crate::capture::{self, CaptureObject};
+use crate::spec::{CaptureEvent, CaptureSpec};
+
+pub(crate) struct Sqlite;
+
+const CHANGE: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS by_change (seq INTEGER PRIMARY KEY AUTOINCREMENT, \
+     job TEXT NOT NULL, k TEXT NOT NULL, op TEXT NOT NULL, origin TEXT, at_ms INTEGER NOT NULL \
+     DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)))",
+    "CREATE INDEX IF NOT EXISTS by_change_job ON by_change (job, seq)",
+];
+
+const STATE: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS by_state (job TEXT NOT NULL, direction TEXT NOT NULL, \
+     phase TEXT NOT NULL, cursor_key TEXT, roots_total INTEGER NOT NULL, \
+     roots_done INTEGER NOT NULL, lease_holder TEXT, lease_epoch INTEGER NOT NULL, \
+     lease_expires_ms INTEGER NOT NULL, fence_epoch INTEGER, fence_state TEXT, \
+     rows_inserted INTEGER NOT NULL, rows_updated INTEGER NOT NULL, rows_deleted INTEGER NOT NULL, \
+     batches INTEGER NOT NULL, relists INTEGER NOT NULL, batch_token TEXT, applied_at_ms INTEGER, \
+     PRIMARY KEY (job, direction))",
+    "CREATE TABLE IF NOT EXISTS by_copy (list_name TEXT NOT NULL, k TEXT NOT NULL, \
+     PRIMARY KEY (list_name, k)) WITHOUT ROWID",
+];
+
+impl Dialect for Sqlite {
+    fn name(&self, name: &str) -> String {
+        quoted_name(name, '"')
+    }
+
+    fn push_literal(&self, value: &Value, into: &mut String) -> Result<(), ValueError> {
+        match value {
+            Value::Null => into.push_str("NULL"),
+            Value::Bool(truth) => into.push(if *truth { '1' } else { '0' }),
+            Value::Int(number) => {
+                let number =
+                    i64::try_from(*number).map_err(|_| ValueError::Range { engine: "sqlite" })?;
+                into.push_str(&number.to_string());
+            }
+            Value::Float(bits) => match f64::from_bits(*bits) {
+                number if number.is_nan() => into.push_str("NULL"),
+                number if number.is_infinite() => {
+                    into.push_str(if number > 0.0 { "9e999" } else { "-9e999" });
+                }
+                number => write_to(into, format_args!("{number:?}")),
+            },
+            // A statement ends at a NUL character, so such text goes as hex.
+            Value::Text(text) if text.contains('\0') => {
+                into.push_str("CAST(X'");
+                push_hex(text.as_bytes(), into);
+                into.push_str("' AS TEXT)");
+            }
+            Value::Text(text) => push_quoted(text, into),
+            Value::Bytes(bytes) => {
+                into.push_str("X'");
+                push_hex(bytes, into);
+                into.push('\'');
+            }
+        }
+        Ok(())
+    }
+
+    fn key_rows(&self, rows: &[KeyRow], parts: &[PartKind]) -> Result<String, ValueError> {
+        let columns = key_columns(parts).join(", ");
+        let rows = values_rows(self, rows)?;
+        Ok(format!("(WITH by_keys({columns}) AS (VALUES ({rows})) SELECT {columns} FROM by_keys)"))
+    }
+
+    fn row_list(&self, rows: &[String]) -> String {
+        format!("VALUES ({})", rows.join("),("))
+    }
+
+    fn session_setup(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn clock_ms(&self) -> &'static str {
+        "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+    }
+
+    fn changed_at_ms(&self) -> &'static str {
+        "at_ms"
+    }
+
+    fn begin_snapshot(&self) -> &'static str {
+        "BEGIN"
+    }
+
+    fn begin_write(&self) -> &'static str {
+        "BEGIN IMMEDIATE"
+    }
+
+    fn for_update(&self) -> &'static str {
+        ""
+    }
+
+    fn change_ddl(&self) -> &'static [&'static str] {
+        &CHANGE
+    }
+
+    fn state_ddl(&self) -> &'static [&'static str] {
+        &STATE
+    }
+
+    fn capture_objects(
+        &self,
+        job: &str,
+        number: usize,
+        capture: &CaptureSpec,
+    ) -> Vec<CaptureObject> {
+        capture.events.iter().map(|event| self.trigger(job, number, capture, *event)).collect()
+    }
+
+    fn list_triggers(&self) -> &'static str {
+        "SELECT name, tbl_name, sql FROM sqlite_master \
+         WHERE type = 'trigger' AND substr(name, 1, 3) = 'by_'"
+    }
+
+    fn drop_trigger(&self, trigger: &str, _table: &str) -> Vec<String> {
+        vec![format!("DROP TRIGGER IF EXISTS {}", self.name(trigger))]
+    }
+
+    fn list_columns(&self, table: &str) -> String {
+        let mut quoted = String::new();
+        push_quoted(table, &mut quoted);
+        format!("SELECT name, type FROM pragma_table_info({quoted}) ORDER BY cid")
+    }
+
+    fn find_table(&self, table: &str) -> String {
+        let mut quoted = String::new();
+        push_quoted(table, &mut quoted);
+        format!("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = {quoted}")
+    }
+
+    fn column_kind(&self, declared: &str) -> Option<ColumnKind> {
+        let declared = declared.to_ascii_uppercase();
+        let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
+        let kind = match () {
+            () if has(&["INT"]) => ColumnKind::Integer,
+            () if has(&["CHAR", "CLOB", "TEXT", "JSON"]) => ColumnKind::Text,
+            () if has(&["BLOB"]) => ColumnKind::Bytes,
+            () if has(&["REAL", "FLOA", "DOUB"]) => ColumnKind::Float,
+            () if has(&["BOOL"]) => ColumnKind::Bool,
+            () if has(&["DATETIME", "TIMESTAMP"]) => ColumnKind::Timestamp,
+            () if has(&["DATE"]) => ColumnKind::Date,
+            () if has(&["UUID"]) => ColumnKind::Uuid,
+            () if has(&["DEC", "NUMERIC"]) => ColumnKind::Decimal,
+            () => ColumnKind::Any,
+        };
+        Some(kind)
+    }
+
+    fn insert_ignore(&self) -> (&'static str, &'static str) {
+        ("INSERT INTO", " ON CONFLICT DO NOTHING")
+    }
+
+    fn write_frame(&self, target: &WriteTarget<'_>, _existing: Existing) -> (String, String) {
+        (format!("{} VALUES ", insert_into(self, target)), on_conflict(self, target))
+    }
+
+    fn upsert_names_key(&self) -> bool {
+        true
+    }
+}
+
+impl Sqlite {
+    fn trigger(
+        &self,
+        job: &str,
+        number: usize,
+        capture: &CaptureSpec,
+        event: CaptureEvent,
+    ) -> CaptureObject {
+        let name = capture::trigger_name(job, number, event.suffix());
+        let mut keys = Vec::new();
+        for image in event.images() {
+            let key = capture::key_of(&capture.key, image);
+            keys.push(if capture::is_select(&key) { key } else { format!("SELECT {key}") });
+        }
+        let body = format!(
+            "INSERT INTO by_change (job, k, op) SELECT '{job}', q.k, '{op}' \
+             FROM (SELECT NULL AS k WHERE 0 UNION {keys}) AS q WHERE q.k IS NOT NULL;",
+            op = event.op(),
+            keys = keys.join(" UNION "),
+        );
+        let mark = capture::mark(&format!("{}{body}", capture.table));
+        let create = format!(
+            "CREATE TRIGGER {} AFTER {} ON {} FOR EACH ROW BEGIN {mark} {body} END",
+            self.name(&name),
+            event.sql(),
+            self.name(&capture.table),
+        );
+        CaptureObject { name, table: capture.table.clone(), mark, create: vec![create] }
+    }
+}

@@ -1,0 +1,72 @@
+//! Metrics of the jobs. Labels are declared job names and words of our enums, never keys.
+//!
+//! What must stay true: a metric that cannot be registered (a name taken twice) is still counted, only
+//! not exported; metrics never stop a run.
+
+use std::sync::LazyLock;
+
+use prometheus::{IntCounterVec, IntGaugeVec, Opts};
+
+use crate::state::Written;
+
+static ROWS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter("banyan_sync_rows_total", "Rows written by sync jobs", &["job", "change"])
+});
+static BATCHES: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counter("banyan_sync_batches_total", "Target transactions", &["job"]));
+static CHANGES: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counter("banyan_sync_changes_total", "Change rows applied", &["job"]));
+static ERRORS: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counter("banyan_sync_errors_total", "Failed steps", &["job"]));
+static LAG: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    gauge("banyan_sync_lag_milliseconds", "How far the target is behind; -1 unknown", &["job"])
+});
+static PENDING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    gauge("banyan_sync_pending_changes", "Change rows seen and not applied yet", &["job"])
+});
+
+/// A batch was committed.
+pub(crate) fn batch(job: &str, written: Written) {
+    BATCHES.with_label_values(&[job]).inc();
+    for (change, rows) in
+        [("insert", written.inserted), ("update", written.updated), ("delete", written.deleted)]
+    {
+        ROWS.with_label_values(&[job, change]).inc_by(rows);
+    }
+}
+
+/// Change rows were applied.
+pub(crate) fn changes(job: &str, count: usize) {
+    CHANGES.with_label_values(&[job]).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+}
+
+/// A step failed.
+pub(crate) fn error(job: &str) {
+    ERRORS.with_label_values(&[job]).inc();
+}
+
+/// The lag and the pending changes are these now.
+pub(crate) fn lag(job: &str, lag_ms: i64, pending: u64) {
+    LAG.with_label_values(&[job]).set(lag_ms);
+    PENDING.with_label_values(&[job]).set(i64::try_from(pending).unwrap_or(i64::MAX));
+}
+
+fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    registered(IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauge(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    registered(IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
+#[expect(clippy::expect_used, reason = "the names and labels are constants of this file")]
+fn registered<M>(metric: Result<M, prometheus::Error>) -> M
+where
+    M: prometheus::core::Collector + Clone + 'static,
+{
+    let metric = metric.expect("a constant metric name is valid");
+    if let Err(error) = prometheus::register(Box::new(metric.clone())) {
+        tracing::warn!(%error, "metric is not exported");
+    }
+    metric
+}
