@@ -1,8 +1,5 @@
 //! One mothership per test: its own database, its own port, real HTTP.
 
-#![expect(clippy::allow_attributes, reason = "see below")]
-#![allow(dead_code, reason = "each test file uses its own part")]
-
 use fixture_mothership::{Mothership, MothershipArgs};
 use fixture_passport::{DEFAULT_SECRET, Passport};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect::Policy};
@@ -10,14 +7,14 @@ use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 /// Names a private MariaDB server: `mysql://root@127.0.0.1:3307`.
-pub const MARIADB_URL: &str = "BANYAN_TEST_MARIADB_URL";
+pub(crate) const MARIADB_URL: &str = "BANYAN_TEST_MARIADB_URL";
 
-pub struct World {
-    pub client: Client,
-    pub url: String,
-    pub passport: Passport,
-    pub args: MothershipArgs,
-    pub directory: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) url: String,
+    pub(crate) passport: Passport,
+    pub(crate) args: MothershipArgs,
+    pub(crate) directory: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<()>>,
 }
@@ -45,16 +42,17 @@ macro_rules! on_both {
 pub(crate) use on_both;
 
 impl World {
-    pub async fn sqlite(setup: fn(&mut MothershipArgs)) -> Self {
+    pub(crate) async fn sqlite(setup: fn(&mut MothershipArgs)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = format!("sqlite:{}", directory.path().join("mothership.db").display());
         Self::start(database, directory, setup).await
     }
 
-    pub async fn mariadb(setup: fn(&mut MothershipArgs)) -> Option<Self> {
+    pub(crate) async fn mariadb(setup: fn(&mut MothershipArgs)) -> Option<Self> {
         let server = std::env::var(MARIADB_URL).ok()?;
         let directory = tempfile::tempdir().unwrap();
-        let database = format!("{}/m_{}", server.trim_end_matches('/'), uuid::Uuid::new_v4().simple());
+        let database =
+            format!("{}/m_{}", server.trim_end_matches('/'), uuid::Uuid::new_v4().simple());
         Some(Self::start(database, directory, setup).await)
     }
 
@@ -65,9 +63,9 @@ impl World {
     ) -> Self {
         let mut args = MothershipArgs { users: 30, messages: 0, ..MothershipArgs::on(database) };
         setup(&mut args);
-        args.broker = args.broker.map(|broker| {
-            broker.replace("{dir}", &directory.path().display().to_string())
-        });
+        args.broker = args
+            .broker
+            .map(|broker| broker.replace("{dir}", &directory.path().display().to_string()));
         let client = Client::builder().redirect(Policy::none()).build().unwrap();
         let mut world = Self {
             client,
@@ -83,7 +81,7 @@ impl World {
     }
 
     /// Ends gracefully, if running, and starts again on the same database.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.stop().await;
         let mothership = Mothership::open(&self.args).await.unwrap();
         self.url = format!("http://{}", mothership.address());
@@ -94,7 +92,7 @@ impl World {
         }));
     }
 
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         drop(self.stop.take());
         if let Some(task) = self.task.take() {
             task.await.unwrap();
@@ -102,47 +100,52 @@ impl World {
     }
 
     /// A request of an API client.
-    pub fn api(&self, method: Method, user_id: i64, path: &str) -> RequestBuilder {
+    pub(crate) fn api(&self, method: Method, user_id: i64, path: &str) -> RequestBuilder {
         let token = format!("OAuth {}", self.passport.token(user_id));
         self.anonymous(method, path).header("authorization", token)
     }
 
-    pub fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
     }
 
-    pub async fn get(&self, user_id: i64, path: &str) -> Response {
+    pub(crate) async fn get(&self, user_id: i64, path: &str) -> Response {
         self.api(Method::GET, user_id, path).send().await.unwrap()
     }
 
-    pub async fn json(&self, user_id: i64, path: &str) -> Value {
+    pub(crate) async fn json(&self, user_id: i64, path: &str) -> Value {
         let response = self.get(user_id, path).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         response.json().await.unwrap()
     }
 
-    pub async fn text(&self, user_id: i64, path: &str) -> String {
+    pub(crate) async fn text(&self, user_id: i64, path: &str) -> String {
         self.get(user_id, path).await.text().await.unwrap()
     }
 
     /// Sends a message; gives `MESSAGE`.
-    pub async fn send(&self, from: i64, to: i64, body: &str) -> Value {
+    pub(crate) async fn send(&self, from: i64, to: i64, body: &str) -> Value {
         let message = json!({ "recipient_id": to, "subject": "Hi", "body": body });
         self.create(from, message).await
     }
 
-    pub async fn create(&self, from: i64, message: Value) -> Value {
+    pub(crate) async fn create(&self, from: i64, message: Value) -> Value {
         let body = json!({ "message": message });
-        let response =
-            self.api(Method::POST, from, "/messages").json(&body).send().await.unwrap();
+        let response = self.api(Method::POST, from, "/messages").json(&body).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::CREATED);
         response.json::<Value>().await.unwrap()["message"].take()
     }
 
-    pub async fn act(&self, method: Method, user_id: i64, path: &str) -> (u16, Value) {
+    pub(crate) async fn act(&self, method: Method, user_id: i64, path: &str) -> (u16, Value) {
         let response = self.api(method, user_id, path).send().await.unwrap();
         let status = response.status().as_u16();
         let text = response.text().await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
+}
+
+/// Makes it a form post.
+pub(crate) fn form(request: RequestBuilder, fields: &[(&str, &str)]) -> RequestBuilder {
+    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    request.header("content-type", "application/x-www-form-urlencoded").body(body)
 }

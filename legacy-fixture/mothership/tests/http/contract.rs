@@ -1,10 +1,8 @@
 //! The public contract of the context `messages`, through HTTP, on SQLite and on MariaDB when a server is named.
 
-mod world;
-
+use crate::world::{World, on_both};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use world::{World, on_both};
 
 on_both! { |_| ();
     message_has_the_contracts_shape_and_key_order,
@@ -32,8 +30,13 @@ async fn message_has_the_contracts_shape_and_key_order(world: World) {
     assert_eq!(at.len(), "2014/06/12 10:00:00 +0000".len(), "{at}");
     let users = [message["sender"].to_string(), message["recipient"].to_string()];
     for user in &users {
-        let keys: Vec<_> =
-            serde_json::from_str::<Value>(user).unwrap().as_object().unwrap().keys().cloned().collect();
+        let keys: Vec<_> = serde_json::from_str::<Value>(user)
+            .unwrap()
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect();
         assert_eq!(keys[..5], ["id", "permalink", "username", "avatar_url", "uri"]);
         assert!(keys[5..].is_empty() || keys[5..] == ["badge"], "{keys:?}");
     }
@@ -48,10 +51,7 @@ async fn message_has_the_contracts_shape_and_key_order(world: World) {
         r#"{"user_id":3,"unread_count":0}"#
     );
     let list = world.text(17, "/users/17/messages").await;
-    assert_eq!(
-        list,
-        format!(r#"{{"messages":[{message}],"page":1,"per_page":20,"total":1}}"#)
-    );
+    assert_eq!(list, format!(r#"{{"messages":[{message}],"page":1,"per_page":20,"total":1}}"#));
     let conversations = world.text(17, "/users/17/conversations").await;
     assert_eq!(
         conversations,
@@ -98,7 +98,12 @@ async fn conversations_count_only_what_the_caller_sees(world: World) {
         .iter()
         .map(|partner| {
             let last = partner["last_message"]["body"].as_str().unwrap().to_owned();
-            (partner["id"].to_string(), last, partner["messages_count"].clone(), partner["unread_count"].clone())
+            (
+                partner["id"].to_string(),
+                last,
+                partner["messages_count"].clone(),
+                partner["unread_count"].clone(),
+            )
         })
         .collect();
     assert_eq!(
@@ -138,13 +143,15 @@ async fn self_message_is_one_conversation_with_oneself(world: World) {
 
 async fn reply_takes_thread_and_subject_of_its_parent(world: World) {
     let first = world.send(3, 17, "a").await;
-    let reply = json!({ "recipient_id": 3, "subject": "ignored", "body": "b", "parent_id": first["id"] });
+    let reply =
+        json!({ "recipient_id": 3, "subject": "ignored", "body": "b", "parent_id": first["id"] });
     let reply = world.create(17, reply).await;
     assert_eq!(reply["thread_id"], first["thread_id"]);
     assert_eq!(reply["parent_id"], first["id"]);
     assert_eq!(reply["subject"], "Hi");
     assert_ne!(world.send(3, 17, "new").await["thread_id"], first["thread_id"]);
-    let stranger = json!({ "message": { "recipient_id": 3, "body": "b", "parent_id": first["id"] } });
+    let stranger =
+        json!({ "message": { "recipient_id": 3, "body": "b", "parent_id": first["id"] } });
     let refused = world.api(Method::POST, 5, "/messages").json(&stranger).send().await.unwrap();
     assert_eq!(refused.text().await.unwrap(), r#"{"errors":{"parent":["must exist"]}}"#);
 }
@@ -177,8 +184,10 @@ async fn only_the_right_person_may_act(world: World) {
     assert_eq!(world.act(Method::PUT, 5, "/messages/1/read").await.0, 404);
     assert_eq!(world.act(Method::DELETE, 5, "/messages/1").await.0, 404);
     assert_eq!(world.get(5, "/messages/1").await.status(), 404);
-    assert_eq!(world.json(17, "/messages/1").await["message"]["updated_at"],
-        world.json(17, "/messages/1").await["message"]["created_at"]);
+    assert_eq!(
+        world.json(17, "/messages/1").await["message"]["updated_at"],
+        world.json(17, "/messages/1").await["message"]["created_at"]
+    );
 }
 
 async fn blank_body_and_unknown_recipient_are_422(world: World) {
@@ -199,10 +208,12 @@ async fn blank_body_and_unknown_recipient_are_422(world: World) {
         refused(json!({})).await,
         (422, r#"{"errors":{"body":["can't be blank"],"recipient":["must exist"]}}"#.to_owned())
     );
-    let long = json!({ "recipient_id": 17, "body": "ä".repeat(10_001), "subject": "s".repeat(256) });
+    let long =
+        json!({ "recipient_id": 17, "body": "ä".repeat(10_001), "subject": "s".repeat(256) });
     assert_eq!(refused(long).await.0, 422);
     world.send(3, 17, "kept").await;
-    let request = world.api(Method::PATCH, 3, "/messages/1").json(&json!({ "message": { "body": "" } }));
+    let request =
+        world.api(Method::PATCH, 3, "/messages/1").json(&json!({ "message": { "body": "" } }));
     assert_eq!(request.send().await.unwrap().status(), 422);
     let nothing = world.api(Method::POST, 3, "/messages").json(&json!({})).send().await.unwrap();
     assert_eq!(nothing.status(), 400);
@@ -210,17 +221,30 @@ async fn blank_body_and_unknown_recipient_are_422(world: World) {
 }
 
 async fn callers_are_checked_before_rows(world: World) {
-    for path in ["/users/3/messages", "/users/3/conversations", "/users/3/conversations/9999", "/messages/1"] {
+    for path in [
+        "/users/3/messages",
+        "/users/3/conversations",
+        "/users/3/conversations/9999",
+        "/messages/1",
+    ] {
         let response = world.anonymous(Method::GET, path).send().await.unwrap();
         assert_eq!(response.status(), 401, "{path}");
         assert_eq!(response.text().await.unwrap(), r#"{"status":"401","error":"Unauthorized"}"#);
     }
-    for path in ["/users/3/messages", "/users/3/messages/unread_count", "/users/3/conversations/9999"] {
+    for path in
+        ["/users/3/messages", "/users/3/messages/unread_count", "/users/3/conversations/9999"]
+    {
         let response = world.get(4, path).await;
         assert_eq!(response.status(), 403, "{path}");
         assert_eq!(response.text().await.unwrap(), r#"{"status":"403","error":"Forbidden"}"#);
     }
-    for path in ["/messages/1", "/messages/x", "/users/x/messages", "/nothing", "/messages/99999999999999999999"] {
+    for path in [
+        "/messages/1",
+        "/messages/x",
+        "/users/x/messages",
+        "/nothing",
+        "/messages/99999999999999999999",
+    ] {
         let response = world.get(3, path).await;
         assert_eq!(response.status(), 404, "{path}");
         assert_eq!(response.text().await.unwrap(), r#"{"status":"404","error":"Not Found"}"#);
@@ -229,7 +253,8 @@ async fn callers_are_checked_before_rows(world: World) {
 }
 
 async fn text_is_utf8_as_stored(world: World) {
-    for body in ["👩‍🎤 🇩🇪", "cafÃ© — naÃ¯ve", "a \"quote\" <b>&amp;\\ \u{1F600}\n\ttab", "音楽"] {
+    for body in ["👩‍🎤 🇩🇪", "cafÃ© — naÃ¯ve", "a \"quote\" <b>&amp;\\ \u{1F600}\n\ttab", "音楽"]
+    {
         let sent = world.send(3, 17, body).await;
         assert_eq!(sent["body"], body);
         let shown = world.text(17, sent["uri"].as_str().unwrap()).await;
@@ -263,7 +288,10 @@ async fn pages_link_to_each_other(world: World) {
         let response = world.get(3, "/users/3/conversations/17?per_page=2&page=2").await;
         (response.status(), response.json::<Value>().await.unwrap())
     };
-    assert_eq!((bodies(&paged), &paged["total"]), (vec!["4".to_owned(), "3".to_owned()], &json!(7)));
+    assert_eq!(
+        (bodies(&paged), &paged["total"]),
+        (vec!["4".to_owned(), "3".to_owned()], &json!(7))
+    );
 }
 
 fn bodies(list: &Value) -> Vec<String> {

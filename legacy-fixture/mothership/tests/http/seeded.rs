@@ -1,10 +1,8 @@
 //! The seeded world seen through HTTP: all views of the same messages agree.
 
-mod world;
-
+use crate::world::{World, on_both};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use world::{World, on_both};
 
 on_both! { |args| { args.users = 40; args.messages = 2_500; };
     views_of_one_user_agree,
@@ -15,7 +13,8 @@ async fn views_of_one_user_agree(world: World) {
     for user_id in [1, 2, 7, 39] {
         let inbox = walk(&world, user_id, &format!("/users/{user_id}/messages"), "messages").await;
         let partners =
-            walk(&world, user_id, &format!("/users/{user_id}/conversations"), "conversations").await;
+            walk(&world, user_id, &format!("/users/{user_id}/conversations"), "conversations")
+                .await;
         assert!(!inbox.is_empty() && !partners.is_empty());
         assert!(inbox.windows(2).all(|pair| id(&pair[0]) > id(&pair[1])), "newest first");
         let newest = |partner: &Value| id(&partner["last_message"]);
@@ -30,7 +29,9 @@ async fn views_of_one_user_agree(world: World) {
             let to_me = |message: &&Value| message["recipient"]["id"] == user_id;
             let unread = messages.iter().filter(to_me).filter(|message| message["read"] == false);
             assert_eq!(partner["unread_count"], unread.count(), "{path}");
-            received.extend(messages.iter().filter(to_me).map(|message| (id(message), message.clone())));
+            received.extend(
+                messages.iter().filter(to_me).map(|message| (id(message), message.clone())),
+            );
         }
         let from_inbox: BTreeMap<_, _> =
             inbox.iter().map(|message| (id(message), message.clone())).collect();

@@ -1,0 +1,135 @@
+//! Semantic events: one per committed change, in audit order, whatever the broker does.
+
+use crate::world::{World, on_both};
+use banyan_seams::events::broker::{
+    Broker, Consumer, Delivery, ExchangeKind, QueueOptions, Topology, connect,
+};
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+on_both! { |args| args.broker = Some("embedded:{dir}/broker.db".to_owned());
+    each_change_is_one_event,
+    concurrent_changes_are_published_in_audit_order,
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Listener {
+    _broker: Arc<dyn Broker>,
+    consumer: Box<dyn Consumer>,
+}
+
+impl Listener {
+    async fn on(world: &World) -> Self {
+        let broker = connect(world.args.broker.as_deref().unwrap()).await.unwrap();
+        let topology = Topology::new()
+            .exchange("semantic-events", ExchangeKind::Topic)
+            .queue("all", QueueOptions::shared())
+            .bind("all", "semantic-events", "#");
+        broker.declare(&topology).await.unwrap();
+        let consumer = broker.consume("all", 1_000).await.unwrap();
+        Self { _broker: broker, consumer }
+    }
+
+    async fn next(&mut self) -> (Delivery, Value) {
+        let delivery = tokio::time::timeout(PATIENCE, self.consumer.next()).await.unwrap().unwrap();
+        let body = serde_json::from_slice(&delivery.message.body).unwrap();
+        (delivery, body)
+    }
+}
+
+async fn each_change_is_one_event(mut world: World) {
+    let mut listener = Listener::on(&world).await;
+    world.send(3, 17, "a").await;
+    let edit = json!({ "message": { "body": "b" } });
+    world.api(Method::PATCH, 3, "/messages/1").json(&edit).send().await.unwrap();
+    world.act(Method::PUT, 17, "/messages/1/read").await;
+    world.act(Method::PUT, 17, "/messages/1/read").await;
+    world.act(Method::DELETE, 17, "/messages/1").await;
+    let refused = json!({ "message": { "recipient_id": 17, "body": "" } });
+    world.api(Method::POST, 3, "/messages").json(&refused).send().await.unwrap();
+    let track = json!({ "track": { "title": "Demo" } });
+    let request = world.api(Method::POST, 4, "/tracks").header("x-request-id", "req-1");
+    let track: Value = request.json(&track).send().await.unwrap().json().await.unwrap();
+    let uri = track["track"]["uri"].as_str().unwrap().to_owned();
+    world.act(Method::POST, 5, &format!("{uri}/plays")).await;
+    let comment = json!({ "comment": { "body": "c" } });
+    world.api(Method::POST, 5, &format!("{uri}/comments")).json(&comment).send().await.unwrap();
+    world.stop().await;
+
+    let expected = [
+        ("message.sent", "Message", 3),
+        ("message.edited", "Message", 3),
+        ("message.read", "Message", 17),
+        ("message.deleted", "Message", 17),
+        ("track.created", "Track", 4),
+        ("track.played", "Track", 5),
+        ("comment.created", "Comment", 5),
+    ];
+    for (index, (event_type, subject, actor)) in expected.into_iter().enumerate() {
+        let (delivery, body) = listener.next().await;
+        let message = &delivery.message;
+        assert_eq!(body["type"], event_type);
+        assert_eq!(message.routing_key, event_type);
+        assert_eq!(message.exchange, "semantic-events");
+        assert_eq!(body["audit_id"], index + 1);
+        let id = format!("mothership-{}", index + 1);
+        assert_eq!(message.properties.message_id.as_deref(), Some(id.as_str()));
+        assert_eq!(message.properties.content_type.as_deref(), Some("application/json"));
+        assert_eq!((&body["subject"]["type"], &body["actor_id"]), (&json!(subject), &json!(actor)));
+        let keys: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            keys,
+            ["type", "audit_id", "occurred_at", "request_id", "subject", "actor_id", "data"]
+        );
+        if event_type == "track.created" {
+            assert_eq!(body["request_id"], "req-1");
+        }
+    }
+    let more = tokio::time::timeout(Duration::from_millis(200), listener.consumer.next()).await;
+    assert!(more.is_err(), "one event per change: {more:?}");
+}
+
+async fn concurrent_changes_are_published_in_audit_order(mut world: World) {
+    let mut listener = Listener::on(&world).await;
+    let sends = (0..120_i64).map(|number| world.send(number % 29 + 1, 30, "x"));
+    assert_eq!(join_all(sends).await.len(), 120);
+    // A graceful end leaves nothing behind.
+    world.stop().await;
+    for audit_id in 1..=120 {
+        assert_eq!(listener.next().await.1["audit_id"], audit_id);
+    }
+}
+
+#[tokio::test]
+async fn broken_broker_fails_no_request_and_gets_its_events_later() {
+    let world = World::sqlite(|args| {
+        args.broker = Some("embedded:{dir}/absent/broker.db".to_owned());
+    })
+    .await;
+    for number in 0..5 {
+        world.send(3, 17, &number.to_string()).await;
+    }
+    assert!(world.json(3, "/status").await["events_pending"].as_u64().unwrap() >= 4);
+    std::fs::create_dir(world.directory.path().join("absent")).unwrap();
+    let mut listener = Listener::on(&world).await;
+    for audit_id in 1..=5 {
+        assert_eq!(listener.next().await.1["audit_id"], audit_id);
+    }
+}
+
+#[tokio::test]
+async fn ids_stay_unique_over_a_restart() {
+    let mut world =
+        World::sqlite(|args| args.broker = Some("embedded:{dir}/broker.db".to_owned())).await;
+    let mut listener = Listener::on(&world).await;
+    world.send(3, 17, "a").await;
+    world.restart().await;
+    world.send(3, 17, "b").await;
+    world.stop().await;
+    for audit_id in 1..=2 {
+        assert_eq!(listener.next().await.1["audit_id"], audit_id);
+    }
+}
