@@ -81,7 +81,6 @@ impl Answer {
                 headers.insert(name, value);
             }
         };
-        set(ETAG, &etag);
         set(CACHE_CONTROL, "max-age=0, private, must-revalidate");
         set(X_REQUEST_ID, &asked.request_id);
         set(X_RUNTIME, &format!("{:.6}", took.as_secs_f64()));
@@ -92,6 +91,11 @@ impl Answer {
         if let Some(seconds) = self.retry_after_s {
             set(RETRY_AFTER, &seconds.to_string());
         }
+        if self.body.is_empty() {
+            *response.status_mut() = self.status;
+            return response;
+        }
+        set(ETAG, &etag);
         if is_known {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;

@@ -22,7 +22,7 @@ pub struct MessagesArgs {
     /// Answer with four realistic mistakes of a rewrite, for the shadow to find
     #[arg(long)]
     pub defects: bool,
-    /// File to write the service's URL to as soon as it answers
+    /// File to write the bound address to, once listening
     #[arg(long, value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
     /// Wait this long before each answer, in milliseconds: a slow service

@@ -42,7 +42,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), MessagesError> {
     let bound = bind(args).await?;
-    announce(bound.url(), bound.args.ready_file.as_deref())?;
+    announce(&bound)?;
     bound.serve(shutdown).await
 }
 
@@ -94,14 +94,21 @@ async fn listen(args: &MessagesArgs) -> Result<(TcpListener, String), MessagesEr
     Ok((listener, url))
 }
 
-fn announce(url: &str, ready_file: Option<&Path>) -> Result<(), MessagesError> {
-    // A closed stdout must not stop the service.
-    writeln!(std::io::stdout(), "messages listening on {url}").ok();
-    let Some(path) = ready_file else { return Ok(()) };
-    let unfinished = path.with_extension("unfinished");
-    std::fs::write(&unfinished, url)
-        .and_then(|()| std::fs::rename(&unfinished, path))
-        .map_err(|source| MessagesError::ReadyFile { path: path.to_owned(), source })
+/// The ready file appears complete or not at all.
+fn announce(bound: &Bound) -> Result<(), MessagesError> {
+    if let Some(path) = &bound.args.ready_file {
+        write_whole(path, bound.url.trim_start_matches("http://"))
+            .map_err(|source| MessagesError::ReadyFile { path: path.clone(), source })?;
+    }
+    // A closed stdout is no reason not to serve.
+    writeln!(std::io::stdout(), "messages listening on {}", bound.url).ok();
+    Ok(())
+}
+
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, text)?;
+    std::fs::rename(partial, path)
 }
 
 async fn serve(
