@@ -93,8 +93,7 @@ async fn from_store(
 
 /// A store that answers may still be behind this process.
 fn with_health(mut inputs: StatusInputs, local: Local) -> StatusInputs {
-    if local.table.generation > inputs.table.generation
-        && local.health.store == StoreHealth::Behind
+    if local.table.generation > inputs.table.generation && local.health.store == StoreHealth::Behind
     {
         inputs.store.health = StoreHealth::Behind;
         inputs.store.detail.clone_from(&local.health.detail);
