@@ -74,6 +74,11 @@ impl MothershipError {
         Self::Query { source }
     }
 
+    /// True when nothing is broken and there is only too much to do: no connection became free in time.
+    pub(crate) fn is_overload(&self) -> bool {
+        matches!(self, Self::Query { source: sqlx::Error::PoolTimedOut })
+    }
+
     /// True when the same transaction may well succeed now: a deadlock, a lock wait that timed out, a busy file.
     pub(crate) fn is_conflict(&self) -> bool {
         let Self::Query { source: sqlx::Error::Database(error) } = self else { return false };

@@ -33,7 +33,7 @@ pub(crate) enum Failure {
     Internal(MothershipError),
     /// 500: the task that carried the change died.
     Died,
-    /// 503: the waiting line before the workers is full, or the wait was too long.
+    /// 503: the waiting line before the workers or the database is full, or the wait was too long.
     Busy,
 }
 
@@ -59,7 +59,7 @@ impl Errors {
 
 impl From<MothershipError> for Failure {
     fn from(error: MothershipError) -> Self {
-        Self::Internal(error)
+        if error.is_overload() { Self::Busy } else { Self::Internal(error) }
     }
 }
 

@@ -8,6 +8,7 @@
 //! audit row; events leave only after the commit, in audit order.
 
 mod args;
+mod audit;
 mod controller;
 mod database;
 mod error;
@@ -24,6 +25,7 @@ mod user;
 mod worker;
 
 pub use args::MothershipArgs;
+pub use audit::committed_events;
 pub use error::MothershipError;
 pub use seed::{SeedPlan, SeedReport};
 pub use server::{Mothership, run, seed};

@@ -80,6 +80,14 @@ pub(crate) async fn create_indexes(database: &Database) -> Result<(), Mothership
     Ok(())
 }
 
+/// Moves a freshly seeded SQLite file's log into the file, so that the first readers do not wade through it.
+pub(crate) async fn settle(database: &Database) -> Result<(), MothershipError> {
+    match database {
+        Database::Sqlite { .. } => database.define("PRAGMA wal_checkpoint(TRUNCATE)".into()).await,
+        Database::Mysql(_) => Ok(()),
+    }
+}
+
 fn in_dialect(database: &Database, table: &str) -> String {
     let (key, text, options) = match database {
         Database::Sqlite { .. } => ("INTEGER PRIMARY KEY AUTOINCREMENT", "TEXT", ""),

@@ -144,6 +144,9 @@ async fn open_seeded(args: &MothershipArgs) -> Result<(Database, SeedReport), Mo
     schema::create_tables(&database).await?;
     let report = seeding::seed_when_empty(&database, args.seed_plan()).await?;
     schema::create_indexes(&database).await?;
+    if report.rows > 0 {
+        schema::settle(&database).await?;
+    }
     Ok((database, report))
 }
 

@@ -7,6 +7,7 @@ use banyan_seams::events::broker::{
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection};
 use std::{sync::Arc, time::Duration};
 
 on_both! { |args| args.broker = Some("embedded:{dir}/broker.db".to_owned());
@@ -131,5 +132,62 @@ async fn ids_stay_unique_over_a_restart() {
     world.stop().await;
     for audit_id in 1..=2 {
         assert_eq!(listener.next().await.1["audit_id"], audit_id);
+    }
+}
+
+#[tokio::test]
+async fn change_of_a_client_who_went_away_is_whole() {
+    let world =
+        World::sqlite(|args| args.broker = Some("embedded:{dir}/broker.db".to_owned())).await;
+    let mut listener = Listener::on(&world).await;
+    let lock = Lock::on(&world).await;
+    let request = tokio::spawn(post(&world).send());
+    until_inside(&world).await;
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
+    lock.release().await;
+    assert_eq!(listener.next().await.1["type"], "message.sent");
+    assert_eq!(world.json(17, "/users/17/messages").await["total"], 1);
+}
+
+#[tokio::test]
+async fn graceful_end_answers_and_publishes_what_has_begun() {
+    let mut world =
+        World::sqlite(|args| args.broker = Some("embedded:{dir}/broker.db".to_owned())).await;
+    let mut listener = Listener::on(&world).await;
+    let lock = Lock::on(&world).await;
+    let request = tokio::spawn(post(&world).send());
+    until_inside(&world).await;
+    assert_eq!(world.json(17, "/users/17/messages").await["total"], 0, "readers do not wait");
+    let (answer, (), ()) = tokio::join!(request, world.stop(), lock.release());
+    assert_eq!(answer.unwrap().unwrap().status(), 201);
+    assert_eq!(listener.next().await.1["audit_id"], 1);
+}
+
+fn post(world: &World) -> reqwest::RequestBuilder {
+    let message = json!({ "message": { "recipient_id": 17, "body": "a" } });
+    world.api(Method::POST, 3, "/messages").json(&message)
+}
+
+/// Waits until a request other than the asking ones is being answered.
+async fn until_inside(world: &World) {
+    while world.json(3, "/status").await["requests_inside"] == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Holds the write lock of the database's file from outside, as the sync does for a moment.
+struct Lock(SqliteConnection);
+
+impl Lock {
+    async fn on(world: &World) -> Self {
+        let mut connection = SqliteConnection::connect(&world.args.database).await.unwrap();
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+        Self(connection)
+    }
+
+    async fn release(mut self) {
+        sqlx::raw_sql("ROLLBACK").execute(&mut self.0).await.unwrap();
+        self.0.close().await.unwrap();
     }
 }

@@ -1,7 +1,9 @@
 //! Seeding through the public API.
 
+use crate::world::World;
 use fixture_mothership::{MothershipArgs, MothershipError, seed};
-use std::time::Duration;
+use serde_json::Value;
+use std::time::{Duration, Instant};
 
 fn args(directory: &tempfile::TempDir) -> MothershipArgs {
     MothershipArgs::on(format!("sqlite:{}", directory.path().join("m.db").display()))
@@ -25,13 +27,50 @@ async fn messages_without_users_are_refused() {
     assert_eq!(seed(&empty).await.unwrap().rows, 0);
 }
 
-/// The promise of the demo; measured here, so that it is kept.
+/// The promise of the demo: 20 s to seed, some milliseconds to read, also for the most popular user.
 #[tokio::test]
 #[ignore = "takes seconds: run with --ignored"]
-async fn demo_world_is_seeded_within_20_seconds() {
-    let directory = tempfile::tempdir().unwrap();
-    let started = std::time::Instant::now();
-    let report = seed(&args(&directory)).await.unwrap();
-    println!("{} rows in {:?}, indexes included {:?}", report.rows, report.took, started.elapsed());
-    assert!(started.elapsed() < Duration::from_secs(20), "{report:?}");
+async fn demo_world_is_seeded_and_read_fast() {
+    let on_demo_scale = |args: &mut MothershipArgs| {
+        args.users = 2_000;
+        args.messages = 200_000;
+    };
+    let started = Instant::now();
+    let sqlite = World::sqlite(on_demo_scale).await;
+    println!("sqlite: seeded in {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    reads_are_fast(&sqlite).await;
+
+    let started = Instant::now();
+    if let Some(mariadb) = World::mariadb(on_demo_scale).await {
+        println!("mariadb: seeded in {:?}", started.elapsed());
+        reads_are_fast(&mariadb).await;
+    }
+}
+
+async fn reads_are_fast(world: &World) {
+    for path in [
+        "/users/1/messages",
+        "/users/1/messages?page=40&per_page=100",
+        "/users/1/conversations",
+        "/users/1/conversations/2",
+        "/users/1/messages/unread_count",
+        "/users/1000/messages",
+        "/users/1000/conversations",
+        "/messages/100000",
+        "/users/1/tracks",
+    ] {
+        let user_id = path.split('/').nth(2).unwrap().parse().unwrap_or(1);
+        let mut took = Vec::new();
+        let mut total = Value::Null;
+        for _ in 0..15 {
+            let started = Instant::now();
+            let answer = world.get(user_id, path).await.json::<Value>().await.unwrap();
+            took.push(started.elapsed());
+            total = answer["total"].clone();
+        }
+        took.sort();
+        println!("{path}: total {total}, median {:?}, worst {:?}", took[7], took[14]);
+        assert!(took[7] < Duration::from_millis(100), "{path}: {:?}", took[7]);
+    }
 }
