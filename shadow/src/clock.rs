@@ -1,16 +1,25 @@
 //! Time and chance, passed in.
 //!
-//! Owns the two ports that make a run repeatable: wall-clock milliseconds for what is stored, and seeded dice for jitter.
+//! Owns the two ports that make a run repeatable: a clock that tells the time and waits, and seeded dice for jitter. What
+//! must stay true: nothing in this crate waits for time but through [`Clock`] (network time-outs excepted), so that
+//! tests run minutes in milliseconds, without sleeping.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Tells the time.
+/// A wait.
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Tells the time and waits.
 pub trait Clock: Send + Sync {
     /// Unix time in ms.
     fn now_ms(&self) -> u64;
+
+    /// Ends after so many ms.
+    fn sleep(&self, ms: u64) -> Sleep;
 }
 
 /// The machine's clock.
@@ -21,6 +30,10 @@ impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn sleep(&self, ms: u64) -> Sleep {
+        Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
     }
 }
 

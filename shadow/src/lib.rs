@@ -33,7 +33,7 @@ mod worker;
 
 pub use ask::{Answer, Ask, AskError};
 pub use backoff::BackoffConfig;
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, Sleep, SystemClock};
 pub use config::{
     EndpointConfig, LagSource, MirrorPlan, Ports, RecheckConfig, ShadowConfig, StartError,
 };

@@ -18,7 +18,6 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Lags are remembered for one to two of these spans, in ms.
@@ -163,8 +162,7 @@ async fn recheck(core: Arc<Core>, account: Account, read: Read, mut settle: Sett
 /// Waits until `at_ms`, moved a little by chance.
 async fn wait_until(core: &Core, first_ms: u64, at_ms: u64) {
     let at_ms = first_ms.saturating_add(core.dice.jitter(at_ms.saturating_sub(first_ms)));
-    let wait_ms = at_ms.saturating_sub(core.clock.now_ms());
-    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+    core.clock.sleep(at_ms.saturating_sub(core.clock.now_ms())).await;
 }
 
 /// One round of re-reads and what it means.

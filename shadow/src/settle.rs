@@ -136,16 +136,6 @@ impl Settle {
     ) -> Settled {
         self.rounds += 1;
         let across = judge.across(&reads.after, &reads.other);
-        if across.verdict.is_match() {
-            return self.agree();
-        }
-        if !judge.same(&reads.before, &reads.after) {
-            self.stable = None;
-            if judge.across(&reads.before, &reads.other).verdict.is_match() {
-                return self.agree();
-            }
-            return self.again(config, "still_moving");
-        }
         match across.verdict {
             Verdict::Match | Verdict::MatchNormalised => self.agree(),
             Verdict::Inconclusive(why) => Settled::Inconclusive(why.as_str()),
@@ -156,7 +146,16 @@ impl Settle {
                 self.stable = None;
                 self.again(config, "server_error")
             }
-            Verdict::Mismatch(_) => self.differ(config, judge, reads, across),
+            Verdict::Mismatch(_) if judge.same(&reads.before, &reads.after) => {
+                self.differ(config, judge, reads, across)
+            }
+            Verdict::Mismatch(_) => {
+                self.stable = None;
+                if judge.across(&reads.before, &reads.other).verdict.is_match() {
+                    return self.agree();
+                }
+                self.again(config, "still_moving")
+            }
         }
     }
 

@@ -11,10 +11,8 @@ use crate::worker::{Core, mirror};
 use crate::{Ask, event};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// Bound on saving the last tally, in ms.
@@ -96,8 +94,11 @@ async fn run(
         workers.run(&core, &mut queue).await;
         workers.finish().await;
     };
-    let bound = Instant::now() + Duration::from_millis(core.config.drain_ms);
-    if timeout_at(bound, drained).await.is_err() {
+    let in_time = tokio::select! {
+        () = drained => true,
+        () = core.clock.sleep(core.config.drain_ms) => false,
+    };
+    if !in_time {
         while let Some(queued) = queue.next().await {
             let exchange = queued.exchange();
             drop(core.books.open(&exchange.endpoint, exchange.at_ms));
@@ -108,8 +109,10 @@ async fn run(
 
     saved.cancel();
     let ended = saver.await.is_ok();
-    let last = timeout(Duration::from_millis(LAST_SAVE_MS), save(&core, &skips, store.as_ref()));
-    let saved = ended && last.await.unwrap_or(false);
+    let saved = tokio::select! {
+        saved = save(&core, &skips, store.as_ref()) => saved && ended,
+        () = core.clock.sleep(LAST_SAVE_MS) => false,
+    };
     let drained = Drained { lost: core.books.lost(), saved };
     event::stopped(drained.lost, drained.saved);
     drained
@@ -156,13 +159,11 @@ async fn save_often(
     store: Arc<dyn TallyStore>,
     stop: CancellationToken,
 ) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(core.config.flush_ms.max(1)));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
+            () = core.clock.sleep(core.config.flush_ms.max(1)) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -211,3 +212,6 @@ impl Drop for Unsaved<'_> {
         self.give_back();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,120 @@
+use super::*;
+use serde_json::json;
 
+fn name(text: &str) -> EndpointName {
+    EndpointName::new(text).unwrap()
+}
+
+fn declared(endpoint: &str, phase: Phase) -> Declared {
+    Declared { endpoint: name(endpoint), kind: EndpointKind::Read, phase }
+}
+
+fn counts(list: &[(&str, &str, u64)]) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let mut outcomes: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for (outcome, reason, count) in list {
+        outcomes.entry((*outcome).into()).or_default().insert((*reason).into(), *count);
+    }
+    outcomes
+}
+
+fn report(phase: Phase, evidence: EndpointSummary) -> Report {
+    let endpoints = BTreeMap::from([(name("messages.show"), evidence)]);
+    let period = Period { generated_ms: 9, since_ms: None };
+    assemble(&Summary { endpoints }, Gate::default(), &[declared("messages.show", phase)], period)
+}
+
+fn verdict(phase: Phase, outcomes: &[(&str, &str, u64)], distinct: u64, bad: u64) -> &'static str {
+    let evidence = EndpointSummary {
+        outcomes: counts(outcomes),
+        distinct,
+        distinct_mismatched: bad,
+        ..EndpointSummary::default()
+    };
+    report(phase, evidence).verdict().word()
+}
+
+#[test]
+fn enough_agreement_passes_and_only_in_a_phase_that_compares() {
+    let good = [("match", "", 4_000), ("match_normalised", "", 1_000), ("lag", "le_1s", 20)];
+    assert_eq!(verdict(Phase::Shadow, &good, 5_000, 0), "PASS");
+    assert_eq!(verdict(Phase::New, &good, 5_000, 0), "PASS");
+    assert_eq!(verdict(Phase::Legacy, &good, 5_000, 0), "INCONCLUSIVE");
+    assert_eq!(verdict(Phase::Shadow, &good, 37, 0), "INCONCLUSIVE");
+}
+
+#[test]
+fn nothing_seen_or_only_skips_never_pass() {
+    assert_eq!(verdict(Phase::Shadow, &[], 0, 0), "INCONCLUSIVE");
+    assert_eq!(verdict(Phase::Shadow, &[("skipped", "side_down", 9_000)], 0, 0), "INCONCLUSIVE");
+    let period = Period { generated_ms: 9, since_ms: None };
+    let report = assemble(&Summary::default(), Gate::default(), &[], period);
+    assert_eq!(report.verdict().word(), "INCONCLUSIVE");
+}
+
+#[test]
+fn breaking_mismatches_and_errors_fail_and_too_much_undecided_is_inconclusive() {
+    let matches = ("match", "", 9_000);
+    let breaking = [matches, ("mismatch", "breaking", 1)];
+    assert_eq!(verdict(Phase::Shadow, &breaking, 9_000, 1), "FAIL");
+    assert_eq!(verdict(Phase::Shadow, &[matches, ("new_error", "", 1)], 9_000, 1), "FAIL");
+    let undecided = [matches, ("inconclusive", "no_budget", 600)];
+    assert_eq!(verdict(Phase::Shadow, &undecided, 9_000, 0), "INCONCLUSIVE");
+    let few = [matches, ("inconclusive", "still_moving", 30)];
+    assert_eq!(verdict(Phase::Shadow, &few, 9_000, 0), "PASS");
+}
+
+#[test]
+fn writes_and_quiet_retired_endpoints_are_left_out_silent_reads_are_not() {
+    let write = Declared { kind: EndpointKind::Write, ..declared("messages.create", Phase::New) };
+    let all = [write, declared("messages.list", Phase::Shadow), declared("a.b", Phase::Retired)];
+    let period = Period { generated_ms: 9, since_ms: Some(1) };
+    let report = assemble(&Summary::default(), Gate::default(), &all, period);
+    let names: Vec<_> = report.endpoints.iter().map(|e| e.endpoint.as_str()).collect();
+    assert_eq!(names, ["messages.list"]);
+}
+
+#[test]
+fn groups_gather_transitions_and_find_their_examples_in_any_sample() {
+    let total = |transition: &str, count, first_ms, last_ms| DifferenceTotal {
+        shape: "$.a".into(),
+        kind: "value_changed:time_format".into(),
+        severity: "value".into(),
+        transition: transition.into(),
+        count,
+        first_ms,
+        last_ms,
+    };
+    let other = json!({"shape": "$.b", "kind": "key_missing", "legacy": "tok:int:1", "new": null});
+    let wanted = json!({"shape": "$.a", "kind": "value_changed:time_format",
+        "legacy": "tok:rails-time:1", "new": "tok:iso8601:2"});
+    let body = json!({"method": "GET", "target": "/messages/91", "differences": [other, wanted]});
+    let sample = Sample {
+        at_ms: 5,
+        endpoint: name("messages.show"),
+        shape: "$.b".into(),
+        kind: "key_missing".into(),
+        body,
+    };
+    let evidence = EndpointSummary {
+        differences: vec![
+            total("string -> iso8601", 2, 5, 9),
+            total("rails-time -> iso8601", 40, 3, 7),
+        ],
+        samples: vec![sample],
+        hidden: vec![("x-runtime".into(), 3)],
+        ..EndpointSummary::default()
+    };
+    let report = report(Phase::Shadow, evidence);
+    let group = &report.endpoints[0].groups[0];
+    assert_eq!((group.count, group.first_seen_ms, group.last_seen_ms), (42, 3, 9));
+    assert_eq!(group.causes[0].text, "rails-time -> iso8601");
+    assert_eq!(group.examples[0].request, "GET /messages/91");
+    assert_eq!(group.examples[0].new.as_deref(), Some("tok:iso8601:2"));
+    assert_eq!(report.endpoints[0].hidden[0].count, 3);
+}
+
+#[test]
+fn an_unknown_stored_severity_counts_as_the_worst() {
+    assert_eq!(severity("value"), Severity::Value);
+    assert_eq!(severity("catastrophic"), Severity::Breaking);
+}
