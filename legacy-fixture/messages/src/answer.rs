@@ -7,7 +7,10 @@ use axum::body::Body;
 use fixture_passport::{not_modified, weak_etag};
 use http::{
     HeaderValue, Method, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LINK, RETRY_AFTER},
+    header::{
+        CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LINK, RETRY_AFTER,
+        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    },
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -85,6 +88,8 @@ impl Answer {
         set(X_REQUEST_ID, &asked.request_id);
         set(X_RUNTIME, &format!("{:.6}", took.as_secs_f64()));
         set(X_SERVED_BY, "messages");
+        set(X_FRAME_OPTIONS, "SAMEORIGIN");
+        set(X_CONTENT_TYPE_OPTIONS, "nosniff");
         if let Some(link) = &self.link {
             set(LINK, link);
         }

@@ -39,7 +39,7 @@ impl Histogram {
         let mut below = 0;
         for (bucket, count) in self.counts.iter().enumerate() {
             below += count;
-            if below >= wanted {
+            if below >= wanted && bucket < BUCKETS - 1 {
                 return round(end_ms(bucket).min(self.max_ms));
             }
         }
