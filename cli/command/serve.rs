@@ -1,0 +1,283 @@
+//! `banyan serve`: every role in one process, or some of them.
+//!
+//! Owns start order and shutdown order. Start: control agent, shadow, proxy, admin, sync, events. Stop: readiness
+//! turns 503 and the proxy drains, then shadow, sync and events stop at a checkpoint, the agent leaves last.
+//! What must stay true: a port in use or a wrong setting ends the process before anything runs; a control
+//! store, database or broker that is away never does.
+
+use crate::args::{Role, ServeArgs};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::wiring::signal::Stop;
+use crate::wiring::{control, events, proxy, shadow, sync};
+use banyan_admin::{AdminConfig, AdminError, AdminParts, AdminServer, AdminToken, Readiness};
+use banyan_control::agent::AgentOptions;
+use banyan_control::{Agent, AgentError, ControlStore, StoreOptions};
+use banyan_events::forwarder::Forwarder;
+use banyan_proxy::{Drained, Live, Proxy, ProxyError};
+use banyan_shadow::{Shadow, ShadowHandle};
+use banyan_sync_jobs::{Job, NoPause, NoProgress, Ports, RunMode};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) async fn run(
+    config: Config,
+    args: &ServeArgs,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let roles = roles(args)?;
+    let stop = Stop::listen();
+    let plane = if roles.contains(&Role::Proxy) {
+        Some(Plane::start(&config, args, roles.contains(&Role::Shadow), &stop.token).await?)
+    } else {
+        None
+    };
+    let store = match &plane {
+        Some(plane) => plane.agent.store(),
+        None => attach(&config)?,
+    };
+    let quiet = CancellationToken::new();
+    let mut background = JoinSet::new();
+    if roles.contains(&Role::Sync) {
+        start_jobs(&config, &store, &quiet, &mut background)?;
+    }
+    if roles.contains(&Role::Events) {
+        start_forwarder(&config, &store, &quiet, &mut background).await?;
+    }
+    announce(&config, args, &roles, plane.as_ref(), output)?;
+    let broken = match plane {
+        Some(plane) => plane.run(stop.token.clone()).await,
+        None => {
+            stop.token.cancelled().await;
+            Ok(())
+        }
+    };
+    quiet.cancel();
+    while background.join_next().await.is_some() {}
+    broken?;
+    Ok(stop.exit().unwrap_or(Exit::Yes))
+}
+
+fn roles(args: &ServeArgs) -> Result<Vec<Role>, Failure> {
+    if args.only.is_empty() {
+        return Ok(vec![Role::Proxy, Role::Shadow, Role::Sync, Role::Events]);
+    }
+    if args.only.contains(&Role::Shadow) && !args.only.contains(&Role::Proxy) {
+        return Err(Failure::new(
+            "banyan::usage",
+            Exit::Usage,
+            "shadow reads run in the proxy's process",
+        )
+        .hint("banyan serve --only proxy,shadow"));
+    }
+    Ok(args.only.clone())
+}
+
+fn attach(config: &Config) -> Result<Arc<dyn ControlStore>, Failure> {
+    banyan_control::attach(&config.control.store, StoreOptions::default())
+        .map_err(|error| control::store_failure(&error))
+}
+
+/// The data plane of this process: agent, shadow, proxy and admin API.
+struct Plane {
+    agent: Agent,
+    shadow: Option<Shadow>,
+    proxy: Proxy,
+    admin: AdminServer,
+    readiness: Readiness,
+    admin_stop: CancellationToken,
+}
+
+impl Plane {
+    async fn start(
+        config: &Config,
+        args: &ServeArgs,
+        with_shadow: bool,
+        stop: &CancellationToken,
+    ) -> Result<Self, Failure> {
+        // Both listeners first: a port in use must be told before anything else happens.
+        let admin =
+            banyan_admin::bind(admin_settings(config)).await.map_err(|e| admin_failure(&e))?;
+        let writes: Arc<OnceLock<Arc<AtomicU64>>> = Arc::default();
+        let counted = writes.clone();
+        let mut options =
+            AgentOptions::new(&instance(args), "proxy", PathBuf::from(&config.control.snapshot));
+        options.address = config.proxy.listen.to_string();
+        options.admin_address = admin.address().to_string();
+        options.in_flight =
+            Arc::new(move || counted.get().map_or(0, |writes| writes.load(Ordering::Relaxed)));
+        let agent = Agent::attach(&config.control.store, config.catalogue.clone(), options)
+            .await
+            .map_err(|error| agent_failure(&error))?;
+        let (handle, shadow) = start_shadow(config, &agent, with_shadow)?;
+        let live = Live { table: agent.table(), watermarks: agent.watermarks() };
+        let proxy =
+            Proxy::bind(proxy::settings(config)?, live, handle).map_err(|e| proxy::failure(&e))?;
+        drop(writes.set(proxy.in_flight_writes()));
+        let readiness = Readiness::new();
+        let admin_stop = CancellationToken::new();
+        let admin = admin.serve(AdminParts::of(&agent, readiness.clone()), &admin_stop);
+        let turning = readiness.clone();
+        let stopping = stop.clone();
+        tokio::spawn(async move {
+            stopping.cancelled().await;
+            turning.set_stopping();
+        });
+        Ok(Self { agent, shadow, proxy, admin, readiness, admin_stop })
+    }
+
+    async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
+        self.readiness.set_ready();
+        let drained: Result<Drained, ProxyError> = self.proxy.run(stop).await;
+        self.readiness.set_stopping();
+        if let Some(shadow) = self.shadow {
+            let left = shadow.stop().await;
+            if left.lost > 0 {
+                tracing::warn!(lost = left.lost, "shadow reads were given up at shutdown");
+            }
+        }
+        self.agent.stop().await;
+        self.admin_stop.cancel();
+        self.admin.stop().await;
+        let drained = drained.map_err(|error| proxy::failure(&error))?;
+        if drained.requests_cut > 0 {
+            tracing::warn!(
+                requests = drained.requests_cut,
+                "requests were cut at the end of the grace period"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn start_shadow(
+    config: &Config,
+    agent: &Agent,
+    wanted: bool,
+) -> Result<(Option<ShadowHandle>, Option<Shadow>), Failure> {
+    if !wanted {
+        return Ok((None, None));
+    }
+    let started =
+        Shadow::start(shadow::settings(config)?, &shadow::ports(agent), CancellationToken::new());
+    let (handle, shadow) = started.map_err(|error| {
+        Failure::of("banyan::shadow::start", Exit::Config, "cannot start shadow reads", &error)
+    })?;
+    Ok((Some(handle), Some(shadow)))
+}
+
+fn admin_settings(config: &Config) -> AdminConfig {
+    let tokens = config.admin.token.iter().map(|token| AdminToken {
+        name: "admin".to_owned(),
+        role: banyan_admin::Role::Admin,
+        token: token.clone(),
+    });
+    AdminConfig {
+        listen: config.admin.listen,
+        tokens: tokens.collect(),
+        name: config.environment.clone(),
+        ..AdminConfig::default()
+    }
+}
+
+fn admin_failure(error: &AdminError) -> Failure {
+    Failure::of(error.code(), Exit::Unreachable, "cannot serve the admin API", error)
+        .hint(error.hint())
+}
+
+fn agent_failure(error: &AgentError) -> Failure {
+    match error {
+        AgentError::Store(error) => control::store_failure(error),
+        other => Failure::new("banyan::config::invalid", Exit::Config, other.to_string())
+            .hint("banyan check"),
+    }
+}
+
+/// The name given, else `HOST-PID`.
+fn instance(args: &ServeArgs) -> String {
+    args.instance.clone().unwrap_or_else(|| {
+        let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+        let host = host.trim();
+        let host = if host.is_empty() { "banyan" } else { host };
+        format!("{host}-{}", std::process::id())
+    })
+}
+
+fn start_jobs(
+    config: &Config,
+    store: &Arc<dyn ControlStore>,
+    quiet: &CancellationToken,
+    background: &mut JoinSet<()>,
+) -> Result<(), Failure> {
+    for configured in config.jobs.iter().filter(|job| job.spec.follow) {
+        let ports = Ports {
+            progress: Arc::new(NoProgress),
+            store: Arc::new(sync::Keeper(store.clone())),
+            pause: Arc::new(NoPause),
+        };
+        let job = Job::open(configured.spec.clone(), configured.urls.clone(), ports)
+            .map_err(|error| sync::failure(&configured.spec.name, &error))?;
+        let quiet = quiet.clone();
+        background.spawn(async move {
+            match job.run(RunMode::Follow, quiet).await {
+                Ok(_) => tracing::info!(job = job.name(), "sync job stopped"),
+                Err(error) => {
+                    tracing::error!(job = job.name(), error = error.chain(), "sync job ended")
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn start_forwarder(
+    config: &Config,
+    store: &Arc<dyn ControlStore>,
+    quiet: &CancellationToken,
+    background: &mut JoinSet<()>,
+) -> Result<(), Failure> {
+    let Some(settings) = events::settings(config) else { return Ok(()) };
+    let owners = Arc::new(events::StoreOwners(store.clone()));
+    let forwarder =
+        Forwarder::open(settings, owners).await.map_err(|error| events::failure(&error))?;
+    let quiet = quiet.clone();
+    background.spawn(async move {
+        forwarder.run(quiet).await;
+    });
+    Ok(())
+}
+
+/// Says what runs and where, on stderr and in the ready file.
+fn announce(
+    config: &Config,
+    args: &ServeArgs,
+    roles: &[Role],
+    plane: Option<&Plane>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let proxy = plane.and_then(|plane| plane.proxy.addresses().first().copied());
+    let admin = plane.map(|plane| plane.admin.address);
+    let names: Vec<String> = roles.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
+    output.note(&format!("banyan serves {} for {}", names.join(", "), config.environment));
+    if let (Some(proxy), Some(admin)) = (proxy, admin) {
+        output.note(&format!("proxy on http://{proxy}, admin on http://{admin}"));
+    }
+    let Some(path) = &args.ready_file else { return Ok(()) };
+    let ready =
+        json!({ "roles": names, "proxy": proxy, "admin": admin, "pid": std::process::id() });
+    std::fs::write(path, ready.to_string()).map_err(|error| {
+        Failure::new(
+            "banyan::serve::ready_file",
+            Exit::Unreachable,
+            format!("cannot write `{}`", path.display()),
+        )
+        .because(error.to_string())
+        .hint("name a file in a folder that exists and is writable")
+    })
+}

@@ -1,0 +1,335 @@
+//! The sections with fixed keys: control, proxy, admin, shadow, events.
+//!
+//! Each `read` takes a section and answers its values with defaults; the doc comment of a field and
+//! `reference.toml` are the operator's manual. Problems are noted in the section, never thrown.
+
+use super::problem::Problem;
+use super::reader::Section;
+use super::{relative_to, url_relative_to, value};
+use banyan_domain::Side;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// `[control]`: where live state is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Control {
+    /// URL of the control store.
+    pub(crate) store: String,
+    /// Fail-static file: the last table a proxy applied.
+    pub(crate) snapshot: String,
+}
+
+impl Control {
+    pub(crate) fn read(section: &Section<'_>, base: &Path) -> Option<Self> {
+        let store = section.or("store", "sqlite:banyan-control.db", |text| {
+            if text.starts_with("sqlite:") {
+                return Ok(text.to_owned());
+            }
+            Err("must start with `sqlite:` (Postgres and MySQL stores are not built yet)"
+                .to_owned())
+        });
+        let snapshot = section.or("snapshot", "banyan-snapshot.json", value::text);
+        section.finish();
+        Some(Self {
+            store: url_relative_to(base, &store?),
+            snapshot: relative_to(base, &snapshot?),
+        })
+    }
+}
+
+/// `[proxy]`: the data plane.
+#[derive(Debug, Clone)]
+pub(crate) struct Proxy {
+    pub(crate) listen: SocketAddr,
+    pub(crate) legacy: String,
+    pub(crate) threads: usize,
+    pub(crate) connect_timeout_ms: u64,
+    pub(crate) read_timeout_ms: u64,
+    pub(crate) new_read_timeout_ms: u64,
+    pub(crate) grace_ms: u64,
+    pub(crate) tee_max_bytes: usize,
+    pub(crate) access_log: bool,
+    pub(crate) expose_side: bool,
+    pub(crate) force_networks: Vec<String>,
+    pub(crate) tls: Option<Tls>,
+    /// Key of the cookies and headers that Banyan signs; the same on every proxy of a fleet.
+    pub(crate) secret: Option<String>,
+}
+
+/// Certificate and key of the public listener.
+#[derive(Debug, Clone)]
+pub(crate) struct Tls {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Proxy {
+    pub(crate) fn read(section: &Section<'_>) -> Option<Self> {
+        let listen = section.or("listen", "127.0.0.1:8080", value::address);
+        let legacy = section.required("legacy", "\"http://127.0.0.1:3000\"", value::base_url);
+        let threads = section.or("threads", "2", value::count);
+        let connect_timeout_ms = section.or("connect-timeout", "1s", value::duration_ms);
+        let read_timeout_ms = section.or("read-timeout", "60s", value::duration_ms);
+        let new_read_timeout_ms = section.or("new-read-timeout", "2s", value::duration_ms);
+        let grace_ms = section.or("grace", "10s", value::duration_ms);
+        let tee_max_bytes = section.or("tee-max-body", "1MiB", value::bytes);
+        let access_log = section.or("access-log", "false", value::flag);
+        let expose_side = section.or("expose-side", "false", value::flag);
+        let networks = section.strings("force-networks").unwrap_or_default();
+        let certificate = section.optional("tls-certificate", value::text);
+        let key = section.optional("tls-key", value::text);
+        let tls = match (certificate, key) {
+            (Some(certificate), Some(key)) => {
+                Some(Tls { certificate: certificate.value, key: key.value })
+            }
+            (None, None) => None,
+            (Some(found), None) | (None, Some(found)) => {
+                section.problem(
+                    Problem::error(found.span, "TLS needs both `tls-certificate` and `tls-key`")
+                        .hint("give both PEM files, or neither for plain HTTP"),
+                );
+                None
+            }
+        };
+        let secret = secret(section, ["secret", "secret-env", "secret-file"], long_enough);
+        section.finish();
+        Some(Self {
+            listen: listen?,
+            legacy: legacy?.value,
+            threads: threads?,
+            connect_timeout_ms: connect_timeout_ms?,
+            read_timeout_ms: read_timeout_ms?,
+            new_read_timeout_ms: new_read_timeout_ms?,
+            grace_ms: grace_ms?,
+            tee_max_bytes: tee_max_bytes?,
+            access_log: access_log?,
+            expose_side: expose_side?,
+            force_networks: networks.into_iter().map(|found| found.value).collect(),
+            tls,
+            secret,
+        })
+    }
+}
+
+fn long_enough(text: &str) -> Result<String, String> {
+    if text.len() < 16 {
+        return Err("must have at least 16 characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// `[admin]`: the admin API on its own listener.
+#[derive(Debug, Clone)]
+pub(crate) struct Admin {
+    pub(crate) listen: SocketAddr,
+    pub(crate) token: Option<String>,
+}
+
+impl Admin {
+    pub(crate) fn read(section: &Section<'_>) -> Option<Self> {
+        let listen = section.or("listen", "127.0.0.1:8081", value::address);
+        let token = secret(section, ["token", "token-env", "token-file"], long_enough);
+        section.finish();
+        Some(Self { listen: listen?, token })
+    }
+}
+
+/// `[shadow]`: mirroring and comparison.
+#[derive(Debug, Clone)]
+pub(crate) struct Shadow {
+    pub(crate) queue: usize,
+    pub(crate) queue_bytes: usize,
+    pub(crate) workers: usize,
+    pub(crate) timeout_ms: u64,
+    pub(crate) recheck_ms: Vec<u64>,
+    pub(crate) max_mismatch_percent: f64,
+    pub(crate) confidence_percent: f64,
+    pub(crate) rules: Vec<banyan_diff::Rule>,
+}
+
+impl Shadow {
+    pub(crate) fn read(section: &Section<'_>) -> Option<Self> {
+        let queue = section.or("queue", "1024", value::count);
+        let queue_bytes = section.or("queue-bytes", "64MiB", value::bytes);
+        let workers = section.or("workers", "2", value::count);
+        let timeout_ms = section.or("timeout", "5s", value::duration_ms);
+        let max_mismatch_percent = section.or("max-mismatch-percent", "0.1", value::share);
+        let confidence_percent = section.or("confidence-percent", "95", value::share);
+        let recheck = section.strings("recheck");
+        let recheck_ms = match recheck {
+            None => vec![250, 1_000, 4_000],
+            Some(found) => found
+                .into_iter()
+                .filter_map(|item| match value::duration_ms(&item.value) {
+                    Ok(ms) => Some(ms),
+                    Err(rule) => {
+                        section.problem(Problem::error(
+                            item.span,
+                            format!("`shadow.recheck`: {rule}"),
+                        ));
+                        None
+                    }
+                })
+                .collect(),
+        };
+        let rules = section.sections("ignore").iter().filter_map(Self::rule).collect();
+        section.finish();
+        Some(Self {
+            queue: queue?,
+            queue_bytes: queue_bytes?,
+            workers: workers?,
+            timeout_ms: timeout_ms?,
+            recheck_ms,
+            max_mismatch_percent: max_mismatch_percent?,
+            confidence_percent: confidence_percent?,
+            rules,
+        })
+    }
+
+    fn rule(section: &Section<'_>) -> Option<banyan_diff::Rule> {
+        let at = section.required("at", "\"$.server_time\" or \"header:x-build\"", value::text);
+        let reason = section.required("reason", "\"why this difference is harmless\"", value::text);
+        let endpoint = section.optional("endpoint", value::text);
+        section.finish();
+        let at = at?;
+        match banyan_diff::Rule::ignore(&at.value, &reason?.value) {
+            Ok(rule) => Some(match endpoint {
+                Some(endpoint) => rule.for_endpoint(&endpoint.value),
+                None => rule,
+            }),
+            Err(error) => {
+                let hint = error.hint();
+                section.problem(
+                    Problem::error(at.span, format!("`shadow.ignore.at`: {error}")).hint(hint),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// `[events]`: the forwarder.
+#[derive(Debug, Clone)]
+pub(crate) struct Events {
+    pub(crate) database: String,
+    pub(crate) raw: BTreeMap<Side, RawPlace>,
+    pub(crate) public_broker: String,
+    pub(crate) public_exchange: String,
+}
+
+/// Where one side publishes.
+#[derive(Debug, Clone)]
+pub(crate) struct RawPlace {
+    pub(crate) broker: String,
+    pub(crate) exchange: String,
+    pub(crate) queue: String,
+}
+
+impl Events {
+    pub(crate) fn read(section: &Section<'_>, base: &Path) -> Option<Self> {
+        let database = section.or("database", "sqlite:banyan-events.db", |text| {
+            if text.starts_with("sqlite:") {
+                Ok(text.to_owned())
+            } else {
+                Err("must start with `sqlite:`".to_owned())
+            }
+        });
+        let mut raw = BTreeMap::new();
+        for (side, key) in [(Side::Legacy, "legacy"), (Side::New, "new")] {
+            let place = section.section(key);
+            let queue = format!("banyan.raw.{side}");
+            let broker = broker(&place, base, side == Side::Legacy && section.is_present());
+            let exchange = place.or("exchange", "semantic-events", value::text);
+            let queue = place.or("queue", &queue, value::text);
+            place.finish();
+            if let (Some(broker), Some(exchange), Some(queue)) = (broker, exchange, queue) {
+                raw.insert(side, RawPlace { broker, exchange, queue });
+            }
+        }
+        let public = section.section("public");
+        let public_broker = broker(&public, base, section.is_present());
+        let public_exchange = public.or("exchange", "public-events", value::text);
+        public.finish();
+        section.finish();
+        if !section.is_present() {
+            return None;
+        }
+        let public_exchange = public_exchange?;
+        let public_broker = public_broker?;
+        let clash = raw
+            .iter()
+            .find(|(_, place)| place.broker == public_broker && place.exchange == public_exchange);
+        if let Some((side, _)) = clash {
+            section.problem(
+                Problem::error(
+                    public.span(),
+                    format!("`events.public` is the raw exchange of `{side}`"),
+                )
+                .hint("consumers bind to the public exchange; give it another name or vhost"),
+            );
+        }
+        Some(Self {
+            database: url_relative_to(base, &database?),
+            raw,
+            public_broker,
+            public_exchange,
+        })
+    }
+}
+
+fn broker(section: &Section<'_>, base: &Path, needed: bool) -> Option<String> {
+    let found = secret(section, ["broker", "broker-env", "broker-file"], value::broker_url);
+    if found.is_none() && needed {
+        let name = section.name("broker");
+        section.problem(
+            Problem::error(section.span(), format!("`{name}` is missing"))
+                .hint("broker = \"embedded:events.db\", or broker-env = \"NAME\" for an amqp URL with a password"),
+        );
+    }
+    found.map(|url| url_relative_to(base, &url))
+}
+
+/// A secret: in the file, in an environment variable, or in a file of its own; at most one of them.
+pub(crate) fn secret(
+    section: &Section<'_>,
+    keys: [&'static str; 3],
+    parse: impl Fn(&str) -> Result<String, String>,
+) -> Option<String> {
+    let [plain, from_env, from_file] = keys;
+    let plain_value = section.optional(plain, &parse);
+    let variable = section.optional(from_env, value::text);
+    let file = section.optional(from_file, value::text);
+    let given = usize::from(plain_value.is_some())
+        + usize::from(variable.is_some())
+        + usize::from(file.is_some());
+    if given > 1 {
+        section.problem(Problem::error(
+            section.span(),
+            format!("give only one of `{plain}`, `{from_env}` and `{from_file}`"),
+        ));
+    }
+    let read = |what: String, text: Result<String, String>, span| {
+        let parsed =
+            text.and_then(|text| parse(text.trim()).map_err(|rule| format!("its value {rule}")));
+        match parsed {
+            Ok(value) => Some(value),
+            Err(why) => {
+                section.problem(Problem::error(
+                    span,
+                    format!("`{}`: {what}: {why}", section.name(plain)),
+                ));
+                None
+            }
+        }
+    };
+    if let Some(found) = variable {
+        let text = std::env::var(&found.value).map_err(|_| "it is not set".to_owned());
+        return read(format!("environment variable {}", found.value), text, found.span);
+    }
+    if let Some(found) = file {
+        let text = std::fs::read_to_string(&found.value).map_err(|error| error.to_string());
+        return read(format!("file {}", found.value), text, found.span);
+    }
+    plain_value.map(|found| found.value)
+}

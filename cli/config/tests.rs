@@ -1,0 +1,80 @@
+//! The file as a whole: all problems at once, defaults, overrides, and the reference.
+
+use super::reader::{Environment, Origin};
+use super::*;
+use crate::output::{Color, Output};
+
+fn parse_text(text: &str) -> (Vec<Problem>, Option<Config>) {
+    parse(Path::new("banyan.toml"), text, &Environment::new())
+}
+
+const SMALL: &str = "[proxy]\nlegacy = \"http://127.0.0.1:3000\"\n";
+
+#[test]
+fn the_reference_is_a_valid_file_and_shows_every_key() {
+    let (problems, config) = parse_text(REFERENCE);
+    assert_eq!(problems, []);
+    let config = config.unwrap();
+    for effective in &config.effective {
+        let key = effective.key.rsplit('.').next().unwrap();
+        let shown = REFERENCE.lines().any(|line| {
+            line.trim_start_matches("# ").split(['=', '#']).next().is_some_and(|k| k.trim() == key)
+        });
+        assert!(shown, "`{}` is read but not in the reference", effective.key);
+    }
+    assert_eq!(config.jobs.len(), 1);
+    assert_eq!(config.expects.len(), 1);
+}
+
+#[test]
+fn the_reference_states_the_true_defaults() {
+    let (_, minimal) = parse_text(SMALL);
+    let (_, reference) = parse_text(REFERENCE);
+    let reference = reference.unwrap();
+    for default in minimal.unwrap().effective.iter().filter(|e| e.origin == Origin::Default) {
+        let stated = reference.effective.iter().find(|e| e.key == default.key);
+        assert_eq!(
+            stated.map(|e| e.value.as_str()),
+            Some(default.value.as_str()),
+            "{}",
+            default.key
+        );
+    }
+}
+
+#[test]
+fn all_problems_come_at_once_with_places_and_hints() {
+    let text = "[proxy]\nlegacy = 17\nlisten = \"here\"\nlegcy = 1\n\n[[context]]\nname = \"Messages\"\n\n[[context.endpoitn]]\nname = \"x\"\n";
+    let (problems, config) = parse_text(text);
+    assert!(config.is_none());
+    let failure = Failure::config(Path::new("banyan.toml"), text, problems);
+    let lines = failure.detail_lines();
+    insta::assert_snapshot!(lines.join("\n"), @r"");
+    failure.print(&Output::new(true, Color::Never, 0, false));
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_is_named_when_wrong() {
+    let environment =
+        |value: &str| Environment::from([("BANYAN_PROXY__LISTEN".to_owned(), value.to_owned())]);
+    let (_, config) = parse(Path::new("b.toml"), SMALL, &environment("127.0.0.1:9"));
+    let config = config.unwrap();
+    assert_eq!(config.proxy.listen.port(), 9);
+    let listen = config.effective.iter().find(|e| e.key == "proxy.listen").unwrap();
+    assert_eq!(listen.origin, Origin::Environment("BANYAN_PROXY__LISTEN".to_owned()));
+    let (problems, _) = parse(Path::new("b.toml"), SMALL, &environment("nowhere"));
+    assert!(problems[0].message.contains("BANYAN_PROXY__LISTEN"), "{problems:?}");
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let (_, config) = parse(Path::new("etc/banyan.toml"), SMALL, &Environment::new());
+    assert_eq!(config.unwrap().control.store, "sqlite:etc/banyan-control.db");
+}
+
+#[test]
+fn a_broken_file_is_refused_with_its_place() {
+    let (problems, config) = parse_text("[proxy\nlegacy = ");
+    assert!(config.is_none() && !problems.is_empty());
+    assert!(problems.iter().all(|problem| problem.span.is_some()));
+}

@@ -1,0 +1,166 @@
+//! What the demo measured: one object `banyan.demo/1`, and the same as a table.
+
+use crate::output::{columns, thousands};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The summary object.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    schema: &'static str,
+    seconds: u64,
+    requests: u64,
+    reads: u64,
+    writes: u64,
+    failed: u64,
+    flips: u32,
+    /// What the shadow found with `--defects`.
+    causes: Vec<Cause>,
+    /// Comparisons of the service without defects, while writes went on.
+    compared: u64,
+    /// Confirmed mismatches among them.
+    mismatches: u64,
+    synced_rows: u64,
+    drift: bool,
+    events: EventCounts,
+    by_endpoint: Value,
+}
+
+/// One place that differs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Cause {
+    pub(crate) endpoint: String,
+    pub(crate) path: String,
+    pub(crate) kind: String,
+    pub(crate) count: u64,
+}
+
+/// Committed by the monolith against public.
+#[derive(Debug, Serialize)]
+pub(crate) struct EventCounts {
+    committed: u64,
+    public: u64,
+    missing: u64,
+    duplicated: u64,
+    unknown: u64,
+}
+
+/// What the walk knows itself.
+pub(crate) struct Walked {
+    pub(crate) seconds: u64,
+    pub(crate) flips: u32,
+    pub(crate) causes: Vec<Cause>,
+    pub(crate) compared: u64,
+    pub(crate) mismatches: u64,
+    pub(crate) synced_rows: u64,
+    pub(crate) drift: bool,
+    pub(crate) events: EventCounts,
+}
+
+impl EventCounts {
+    /// Compares message ids: each committed one must be public exactly once.
+    pub(crate) fn compare(committed: &[String], public: &BTreeMap<String, u64>) -> Self {
+        let known: BTreeSet<&str> = committed.iter().map(String::as_str).collect();
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        Self {
+            committed: count(committed.len()),
+            public: public.values().sum(),
+            missing: count(known.iter().filter(|id| !public.contains_key(**id)).count()),
+            duplicated: count(public.values().filter(|times| **times > 1).count()),
+            unknown: count(public.keys().filter(|id| !known.contains(id.as_str())).count()),
+        }
+    }
+
+    fn is_exact(&self) -> bool {
+        self.missing == 0 && self.duplicated == 0 && self.unknown == 0 && self.committed > 0
+    }
+}
+
+impl Summary {
+    pub(crate) fn new(traffic: &Value, walked: Walked) -> Self {
+        let number = |key: &str| traffic.get(key).and_then(Value::as_u64).unwrap_or(0);
+        Self {
+            schema: "banyan.demo/1",
+            seconds: walked.seconds,
+            requests: number("requests"),
+            reads: number("reads"),
+            writes: number("writes"),
+            failed: number("failed"),
+            flips: walked.flips,
+            causes: walked.causes,
+            compared: walked.compared,
+            mismatches: walked.mismatches,
+            synced_rows: walked.synced_rows,
+            drift: walked.drift,
+            events: walked.events,
+            by_endpoint: traffic.get("by_endpoint").cloned().unwrap_or(Value::Null),
+        }
+    }
+
+    /// Whether everything held.
+    pub(crate) fn is_good(&self) -> bool {
+        self.failed == 0
+            && self.requests > 0
+            && self.causes.len() == 4
+            && self.mismatches == 0
+            && !self.drift
+            && self.events.is_exact()
+    }
+
+    /// The table for people.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let row = |name: &str, value: String, remark: &str| {
+            vec![format!("   {name}"), value, remark.to_owned()]
+        };
+        let n = thousands;
+        columns(&[
+            row(
+                "requests",
+                n(self.requests),
+                &format!(
+                    "{} reads, {} writes, over {} flips in {} s",
+                    n(self.reads),
+                    n(self.writes),
+                    self.flips,
+                    self.seconds
+                ),
+            ),
+            row("failed", n(self.failed), "of them, rollback included"),
+            row("defects found", n(self.causes.len() as u64), "of the 4 that were planted"),
+            row("compared", n(self.compared), "without defects, while writes went on"),
+            row("mismatches", n(self.mismatches), "confirmed among those"),
+            row("synced", n(self.synced_rows), "rows copied before traffic"),
+            row(
+                "drift",
+                if self.drift { "YES".to_owned() } else { "0".to_owned() },
+                "aggregates that differ although nothing is pending",
+            ),
+            row(
+                "events",
+                n(self.events.committed),
+                &format!(
+                    "committed by the monolith; public: {} ({} missing, {} duplicated)",
+                    n(self.events.public),
+                    n(self.events.missing),
+                    n(self.events.duplicated)
+                ),
+            ),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_must_be_public_exactly_once() {
+        let committed = ["a", "b", "c"].map(str::to_owned);
+        let public =
+            BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 2), ("x".to_owned(), 1)]);
+        let counts = EventCounts::compare(&committed, &public);
+        assert_eq!((counts.missing, counts.duplicated, counts.unknown), (1, 1, 1));
+        assert!(!counts.is_exact());
+    }
+}

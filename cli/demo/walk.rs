@@ -1,0 +1,324 @@
+//! The walk: legacy, shadow with defects, shadow without, canary, new, rollback, new.
+//!
+//! Owns the order of the steps and what each waits for. What must stay true: each wait is for evidence, has
+//! a bound, and fails by name.
+
+use super::Size;
+use super::process::trouble;
+use super::summary::{Cause, EventCounts, Summary};
+use super::tale::Tale;
+use super::world::World;
+use crate::config::{self, Config};
+use crate::failure::Failure;
+use crate::wiring::control;
+use banyan_control::{ControlStore, ShadowSummary};
+use banyan_events::broker::{Broker, ExchangeKind, QueueOptions, Topology};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The read endpoints, in the order in which they move.
+const READS: [&str; 5] = [
+    "messages.list",
+    "messages.conversations",
+    "messages.conversation",
+    "messages.unread_count",
+    "messages.show",
+];
+
+/// The endpoints in which `--defects` plants something.
+const DEFECTIVE: [&str; 4] =
+    ["messages.list", "messages.conversation", "messages.unread_count", "messages.show"];
+
+const WATCHER: &str = "demo.watcher";
+
+/// One walk through a world.
+pub(crate) struct Walk<'w> {
+    world: &'w mut World,
+    tale: &'w Tale,
+    size: Size,
+    started: Instant,
+    flips: u32,
+}
+
+/// What the walk looks at while it waits.
+struct Eyes {
+    config: Config,
+    store: Arc<dyn ControlStore>,
+    broker: Arc<dyn Broker>,
+}
+
+impl<'w> Walk<'w> {
+    pub(crate) fn new(world: &'w mut World, tale: &'w Tale, size: Size) -> Self {
+        Self { world, tale, size, started: Instant::now(), flips: 0 }
+    }
+
+    /// The whole story.
+    pub(crate) async fn whole(&mut self) -> Result<Summary, Failure> {
+        let eyes = self.open_eyes().await?;
+        let causes = self.find_defects(&eyes).await?;
+        let (compared, mismatches) = self.pass_the_gate(&eyes).await?;
+        self.ramp(&eyes).await?;
+        self.roll_back_and_forward(&eyes).await?;
+        self.finish(&eyes, causes, compared, mismatches).await
+    }
+
+    async fn open_eyes(&mut self) -> Result<Eyes, Failure> {
+        let config = config::load(&self.world.folder().join("banyan.toml"))?;
+        let store = control::open(&config).await?;
+        let broker = banyan_events::broker::connect(&self.world.places.broker)
+            .await
+            .map_err(|error| trouble("cannot reach the broker").because(error.to_string()))?;
+        let topology = Topology::new()
+            .exchange("public-events", ExchangeKind::Topic)
+            .queue(WATCHER, QueueOptions::default())
+            .bind(WATCHER, "public-events", "#");
+        broker.declare(&topology).await.map_err(|error| {
+            trouble("cannot bind to the public exchange").because(error.to_string())
+        })?;
+        Ok(Eyes { config, store, broker })
+    }
+
+    async fn find_defects(&mut self, eyes: &Eyes) -> Result<Vec<Cause>, Failure> {
+        self.tale.heading("Shadow: legacy answers, the service is asked afterwards and compared");
+        let since = control::now_ms();
+        self.flip_all(&["shadow"], "first shadow reads").await?;
+        let found = |summary: &ShadowSummary| {
+            DEFECTIVE.iter().all(|name| {
+                summary
+                    .endpoints
+                    .iter()
+                    .any(|(n, e)| n.as_str() == *name && e.distinct_mismatched > 1)
+            })
+        };
+        let summary = self.wait_for_shadow(eyes, since, "four defects", found).await?;
+        let since_text = since.to_string();
+        let gate =
+            self.world.launcher.expect(&["shadow", "gate", "--since", &since_text], 1).await?;
+        self.tale.say("the gate fails, as it must:");
+        self.tale.command(&gate, 12);
+        let report =
+            self.world.launcher.expect(&["shadow", "report", "--since", &since_text], 0).await?;
+        self.tale.command(&report, 60);
+        Ok(causes(&summary))
+    }
+
+    async fn pass_the_gate(&mut self, eyes: &Eyes) -> Result<(u64, u64), Failure> {
+        self.tale.heading("The service without its defects");
+        self.world.start_messages(false).await?;
+        let since = control::now_ms() + 1_000;
+        let (enough, distinct) = (self.size.compared, self.size.distinct);
+        let wanted = |summary: &ShadowSummary| {
+            let compared: u64 = summary.endpoints.values().map(|e| e.outcomes.compared()).sum();
+            let all_seen = READS.iter().all(|name| {
+                summary.endpoints.iter().any(|(n, e)| n.as_str() == *name && e.distinct >= distinct)
+            });
+            compared >= enough && all_seen
+        };
+        let summary = self.wait_for_shadow(eyes, since, "enough comparisons", wanted).await?;
+        let gate = self
+            .world
+            .launcher
+            .expect(&["shadow", "gate", "--since", &since.to_string()], 0)
+            .await?;
+        self.tale.say("the gate passes:");
+        self.tale.command(&gate, 12);
+        let sum = |count: fn(&banyan_control::shadow::EndpointShadow) -> u64| -> u64 {
+            summary.endpoints.values().map(count).sum()
+        };
+        Ok((sum(|e| e.outcomes.compared()), sum(|e| e.outcomes.confirmed())))
+    }
+
+    async fn ramp(&mut self, _eyes: &Eyes) -> Result<(), Failure> {
+        self.tale.heading("Canary, then new: callers move and never move back");
+        for percent in ["10", "50"] {
+            self.flip_all(&["canary", "--percent", percent], "ramp").await?;
+            self.let_traffic_pass().await?;
+        }
+        let why =
+            self.world.launcher.expect(&["route", "why", "GET", "/users/3/messages"], 0).await?;
+        self.tale.command(&why, 6);
+        self.flip_all(&["new"], "all callers").await?;
+        self.let_traffic_pass().await
+    }
+
+    async fn roll_back_and_forward(&mut self, _eyes: &Eyes) -> Result<(), Failure> {
+        self.tale.heading("3 a.m.: one step back, on every proxy at once");
+        let back = self
+            .world
+            .launcher
+            .expect(&["rollback", "messages", "--reason", "drill", "--as", "oncall"], 0)
+            .await?;
+        self.flips += 1;
+        self.tale.command(&back, 8);
+        self.let_traffic_pass().await?;
+        self.tale.heading("And forward again");
+        self.flip_all(&["canary", "--percent", "50"], "after the drill").await?;
+        self.flip_all(&["new"], "after the drill").await?;
+        self.let_traffic_pass().await?;
+        let status = self.world.launcher.expect(&["status"], 0).await?;
+        self.tale.command(&status, 12);
+        Ok(())
+    }
+
+    async fn finish(
+        &mut self,
+        eyes: &Eyes,
+        causes: Vec<Cause>,
+        compared: u64,
+        mismatches: u64,
+    ) -> Result<Summary, Failure> {
+        self.tale.heading("Traffic ends; is everything where it belongs?");
+        let traffic = self.world.end_traffic().await?;
+        let events = self.count_events(eyes).await?;
+        let verify = self.world.launcher.run(&["sync", "verify"]).await?;
+        self.tale.command(&verify, 12);
+        let status = self.world.launcher.run(&["events", "status"]).await?;
+        self.tale.command(&status, 12);
+        let rows = self.synced_rows(eyes).await?;
+        Ok(Summary::new(
+            &traffic,
+            super::summary::Walked {
+                seconds: self.started.elapsed().as_secs(),
+                flips: self.flips,
+                causes,
+                compared,
+                mismatches,
+                synced_rows: rows,
+                drift: verify.exit != 0,
+                events,
+            },
+        ))
+    }
+
+    /// Flips every read endpoint.
+    async fn flip_all(&mut self, phase: &[&str], reason: &str) -> Result<(), Failure> {
+        for (index, endpoint) in READS.iter().enumerate() {
+            let mut arguments = vec!["route", "flip", endpoint];
+            arguments.extend(phase);
+            arguments.extend(["--reason", reason]);
+            let answer = self.world.launcher.expect(&arguments, 0).await?;
+            self.flips += 1;
+            if index == 0 {
+                self.tale.command(&answer, 4);
+            }
+        }
+        self.tale.say(&format!("and the other {} read endpoints likewise", READS.len() - 1));
+        Ok(())
+    }
+
+    /// Waits until the traffic has made so many more requests.
+    async fn let_traffic_pass(&mut self) -> Result<(), Failure> {
+        let count = |world: &World| {
+            world
+                .traffic_counts()
+                .and_then(|c| c.get("requests").and_then(serde_json::Value::as_u64))
+                .unwrap_or(0)
+        };
+        let target = count(self.world) + self.size.requests_per_phase;
+        let deadline = Instant::now() + Duration::from_secs(self.size.patience_s);
+        while count(self.world) < target {
+            self.patience("requests to pass", deadline)?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let counts = self.world.traffic_counts().unwrap_or_default();
+        self.tale.say(&format!(
+            "traffic so far: {} requests, {} failed",
+            counts["requests"], counts["failed"]
+        ));
+        Ok(())
+    }
+
+    async fn wait_for_shadow(
+        &mut self,
+        eyes: &Eyes,
+        since_ms: u64,
+        what: &str,
+        done: impl Fn(&ShadowSummary) -> bool,
+    ) -> Result<ShadowSummary, Failure> {
+        let deadline = Instant::now() + Duration::from_secs(self.size.patience_s);
+        loop {
+            let summary = eyes
+                .store
+                .shadow_summary(Some(since_ms))
+                .await
+                .map_err(|error| control::store_failure(&error))?;
+            if done(&summary) {
+                return Ok(summary);
+            }
+            self.patience(what, deadline)?;
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    fn patience(&mut self, what: &str, deadline: Instant) -> Result<(), Failure> {
+        self.world.check_alive()?;
+        if Instant::now() < deadline {
+            return Ok(());
+        }
+        Err(trouble(format!("waited {} s for {what}", self.size.patience_s)))
+    }
+
+    /// Compares what the monolith committed with what is public.
+    async fn count_events(&mut self, eyes: &Eyes) -> Result<EventCounts, Failure> {
+        let committed = fixture_mothership::committed_events(&self.world.places.legacy_database)
+            .await
+            .map_err(|error| {
+                trouble("cannot count the monolith's events").because(error.to_string())
+            })?;
+        let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+        let mut consumer =
+            eyes.broker.consume(WATCHER, 256).await.map_err(|error| {
+                trouble("cannot consume public events").because(error.to_string())
+            })?;
+        let wanted = u64::try_from(committed.len()).unwrap_or(u64::MAX);
+        // One more second after the last one: a duplicate would come late.
+        while let Ok(Ok(delivery)) = tokio::time::timeout(
+            Duration::from_secs(if u64::try_from(seen.len()).unwrap_or(0) < wanted {
+                10
+            } else {
+                1
+            }),
+            consumer.next(),
+        )
+        .await
+        {
+            *seen
+                .entry(delivery.message.properties.message_id.clone().unwrap_or_default())
+                .or_default() += 1;
+            consumer.ack_through(delivery.tag).await.map_err(|error| {
+                trouble("cannot acknowledge a public event").because(error.to_string())
+            })?;
+        }
+        Ok(EventCounts::compare(&committed, &seen))
+    }
+
+    async fn synced_rows(&self, eyes: &Eyes) -> Result<u64, Failure> {
+        let runs = eyes.store.runs(100).await.map_err(|error| control::store_failure(&error))?;
+        let jobs = eyes.config.jobs.len();
+        let copied: u64 = runs.iter().map(|run| run.rows).sum();
+        debug_assert!(jobs > 0, "the demo declares jobs");
+        Ok(copied)
+    }
+}
+
+fn causes(summary: &ShadowSummary) -> Vec<Cause> {
+    let mut causes: Vec<Cause> = Vec::new();
+    for (endpoint, shadow) in &summary.endpoints {
+        for difference in &shadow.differences {
+            let known = causes
+                .iter_mut()
+                .find(|c| c.endpoint == endpoint.as_str() && c.path == difference.shape);
+            match known {
+                Some(cause) => cause.count += difference.count,
+                None => causes.push(Cause {
+                    endpoint: endpoint.to_string(),
+                    path: difference.shape.clone(),
+                    kind: difference.kind.clone(),
+                    count: difference.count,
+                }),
+            }
+        }
+    }
+    causes
+}

@@ -1,0 +1,12 @@
+//! Adapters between the parts: each shell's ports, implemented on another shell.
+//!
+//! Owns every place where two parts that do not know each other meet. It exists so that the crates keep
+//! their import edges; an adapter copies fields and holds no rules of its own.
+
+pub(crate) mod control;
+pub(crate) mod events;
+pub(crate) mod log;
+pub(crate) mod proxy;
+pub(crate) mod shadow;
+pub(crate) mod signal;
+pub(crate) mod sync;

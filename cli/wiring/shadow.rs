@@ -1,0 +1,233 @@
+//! Shadow reads wired to the control store: the tally goes there, the plan and the lag come from the agent.
+
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use banyan_control::agent::Watermarks;
+use banyan_control::{Agent, ControlStore, ShadowBatch, ShadowSummary};
+use banyan_diff::RuleSet;
+use banyan_domain::{Compiled, ContextName, EndpointName, Generation, Phase, Side};
+use banyan_shadow::{
+    EndpointConfig, EndpointSummary, HttpConfig, LagSource, MirrorPlan, NumericIds, Ports,
+    QueueLimit, Redaction, RedactionKey, ShadowConfig, Summary, SystemClock, TallyBatch,
+    TallyError, TallyStore,
+};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The settings of shadow reads.
+///
+/// # Errors
+/// Exit 6 when the redaction key can neither be read nor made.
+pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
+    let section = &config.shadow;
+    let rules = RuleSet::builtin().with(section.rules.clone());
+    let endpoints = config.catalogue.endpoints().map(|endpoint| {
+        let rules = rules.for_endpoint(endpoint.name.as_str());
+        (endpoint.name.clone(), EndpointConfig { rules, template: Some(endpoint.path.clone()) })
+    });
+    let http = HttpConfig {
+        legacy_url: config.proxy.legacy.clone(),
+        new_urls: config
+            .contexts
+            .iter()
+            .map(|(name, places)| (name.clone(), places.new.clone()))
+            .collect(),
+        connect_timeout_ms: config.proxy.connect_timeout_ms,
+        timeout_ms: section.timeout_ms,
+        body_bytes_max: config.proxy.tee_max_bytes,
+    };
+    let redaction = Redaction::new(redaction_key(&config.control.snapshot)?, NumericIds::Shown);
+    let mut settings = ShadowConfig::new(http, endpoints.collect(), redaction);
+    settings.queue = QueueLimit { exchanges: section.queue, bytes: section.queue_bytes };
+    settings.workers = section.workers;
+    settings.rules = rules;
+    settings.recheck.settle.delays_ms.clone_from(&section.recheck_ms);
+    Ok(settings)
+}
+
+/// The key under which samples are redacted: random, made once, kept beside the snapshot file.
+fn redaction_key(snapshot: &str) -> Result<RedactionKey, Failure> {
+    let path = format!("{snapshot}.key");
+    let failed = |error: &std::io::Error| {
+        Failure::new(
+            "banyan::shadow::key",
+            Exit::Unreachable,
+            format!("cannot keep the redaction key `{path}`"),
+        )
+        .because(error.to_string())
+        .hint("check that its folder exists and is writable")
+    };
+    if !Path::new(&path).exists() {
+        let key =
+            [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|id| id.simple().to_string()).concat();
+        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        match made.and_then(|mut file| file.write_all(key.as_bytes())) {
+            Ok(()) => {}
+            // Another process of this folder was faster: its key serves both.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+    let key = std::fs::read(&path).map_err(|error| failed(&error))?;
+    Ok(RedactionKey::derive(&key))
+}
+
+/// What shadow reads need of the rest.
+pub(crate) fn ports(agent: &Agent) -> Ports {
+    Ports {
+        store: Arc::new(Tally(agent.store())),
+        plan: Arc::new(Plan(agent.table())),
+        lag: Some(Arc::new(Lag(agent.watermarks()))),
+        clock: Arc::new(SystemClock),
+        seed: u64::from(std::process::id()) ^ super::control::now_ms(),
+    }
+}
+
+struct Plan(Arc<ArcSwap<Compiled>>);
+
+impl MirrorPlan for Plan {
+    fn still_planned(&self, endpoint: &EndpointName, mirror_to: Side, _: Generation) -> bool {
+        let table = self.0.load();
+        let Some(found) = table.endpoints().iter().find(|e| e.spec.name == *endpoint) else {
+            return false;
+        };
+        match found.phase {
+            Phase::Legacy | Phase::Retired => false,
+            Phase::Shadow => mirror_to == Side::New,
+            Phase::Canary(_) => true,
+            Phase::New => mirror_to == Side::Legacy && found.spec.mirror_back,
+        }
+    }
+
+    fn owner(&self, context: &ContextName) -> Side {
+        self.0.load().context(context).map_or(Side::Legacy, |context| context.state.owner)
+    }
+}
+
+struct Lag(Arc<ArcSwap<Watermarks>>);
+
+impl LagSource for Lag {
+    fn watermark_ms(&self, context: &ContextName) -> Option<u64> {
+        self.0.load().get(context).copied()
+    }
+}
+
+struct Tally(Arc<dyn ControlStore>);
+
+#[async_trait]
+impl TallyStore for Tally {
+    async fn save(&self, batch: TallyBatch) -> Result<(), TallyError> {
+        self.0.record_shadow(&stored(batch)).await.map_err(|error| TallyError(Box::new(error)))
+    }
+}
+
+/// The tally in the store's words: the same fields.
+fn stored(batch: TallyBatch) -> ShadowBatch {
+    use banyan_control::shadow as store;
+    ShadowBatch {
+        outcomes: batch
+            .outcomes
+            .into_iter()
+            .map(|row| store::OutcomeCount {
+                at_ms: row.at_ms,
+                endpoint: row.endpoint,
+                outcome: row.outcome,
+                reason: row.reason,
+                count: row.count,
+            })
+            .collect(),
+        differences: batch
+            .differences
+            .into_iter()
+            .map(|row| store::DifferenceCount {
+                at_ms: row.at_ms,
+                endpoint: row.endpoint,
+                shape: row.shape,
+                kind: row.kind,
+                severity: row.severity,
+                transition: row.transition,
+                count: row.count,
+            })
+            .collect(),
+        hidden: batch
+            .hidden
+            .into_iter()
+            .map(|row| store::HiddenCount {
+                at_ms: row.at_ms,
+                endpoint: row.endpoint,
+                rule: row.rule,
+                count: row.count,
+            })
+            .collect(),
+        samples: batch
+            .samples
+            .into_iter()
+            .map(|row| store::Sample {
+                at_ms: row.at_ms,
+                endpoint: row.endpoint,
+                shape: row.shape,
+                kind: row.kind,
+                body: row.body,
+            })
+            .collect(),
+        fingerprints: batch
+            .fingerprints
+            .into_iter()
+            .map(|row| store::Fingerprint {
+                endpoint: row.endpoint,
+                fingerprint: row.fingerprint,
+                at_ms: row.at_ms,
+                mismatched: row.mismatched,
+            })
+            .collect(),
+    }
+}
+
+/// What the store knows, in the report's words.
+pub(crate) fn summary(stored: ShadowSummary) -> Summary {
+    let endpoints: BTreeMap<EndpointName, EndpointSummary> = stored
+        .endpoints
+        .into_iter()
+        .map(|(name, endpoint)| (name, endpoint_summary(endpoint)))
+        .collect();
+    Summary { endpoints }
+}
+
+fn endpoint_summary(stored: banyan_control::shadow::EndpointShadow) -> EndpointSummary {
+    EndpointSummary {
+        outcomes: stored.outcomes.0,
+        differences: stored
+            .differences
+            .into_iter()
+            .map(|row| banyan_shadow::DifferenceTotal {
+                shape: row.shape,
+                kind: row.kind,
+                severity: row.severity,
+                transition: row.transition,
+                count: row.count,
+                first_ms: row.first_ms,
+                last_ms: row.last_ms,
+            })
+            .collect(),
+        hidden: stored.hidden.into_iter().map(|row| (row.rule, row.count)).collect(),
+        samples: stored
+            .samples
+            .into_iter()
+            .map(|row| banyan_shadow::Sample {
+                at_ms: row.at_ms,
+                endpoint: row.endpoint,
+                shape: row.shape,
+                kind: row.kind,
+                body: row.body,
+            })
+            .collect(),
+        distinct: stored.distinct,
+        distinct_mismatched: stored.distinct_mismatched,
+    }
+}

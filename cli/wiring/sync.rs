@@ -1,0 +1,215 @@
+//! Sync jobs wired to the control store and to progress on stderr.
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{Output, thousands};
+use async_trait::async_trait;
+use banyan_control::{ControlStore, SyncRun, SyncWatermark};
+use banyan_domain::ContextName;
+use banyan_sync_jobs::{
+    JobState, Progress, ProgressEvent, ProgressStore, ProgressStoreError, RunOutcome, RunRecord,
+    SyncError, Watermark,
+};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A sync error as a failure.
+pub(crate) fn failure(job: &str, error: &SyncError) -> Failure {
+    let exit = match error {
+        SyncError::Spec { .. } | SyncError::Scheme { .. } => Exit::Config,
+        SyncError::LeaseHeld { .. } | SyncError::Fenced { .. } => Exit::Refused,
+        other if other.is_unreachable() => Exit::Unreachable,
+        _other => Exit::No,
+    };
+    let failure =
+        Failure::of("banyan::sync::failed", exit, &format!("cannot run job `{job}`"), error);
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Keeps watermarks and runs in the control store.
+pub(crate) struct Keeper(pub(crate) Arc<dyn ControlStore>);
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+fn word(state: JobState) -> &'static str {
+    match state {
+        JobState::Starting => "starting",
+        JobState::Waiting => "waiting",
+        JobState::Listing => "listing",
+        JobState::Copying => "copying",
+        JobState::Following => "following",
+        JobState::Verifying => "verifying",
+        JobState::Failing => "failing",
+        JobState::Done => "done",
+        JobState::Stopped => "stopped",
+    }
+}
+
+fn context(name: &str) -> Result<ContextName, ProgressStoreError> {
+    ContextName::new(name).map_err(|error| ProgressStoreError(error.to_string()))
+}
+
+#[async_trait]
+impl ProgressStore for Keeper {
+    async fn save_watermark(&self, mark: &Watermark) -> Result<(), ProgressStoreError> {
+        let mark = SyncWatermark {
+            job: mark.job.clone(),
+            context: context(&mark.context)?,
+            to: mark.to,
+            watermark_ms: unsigned(mark.watermark_ms),
+            lag_ms: unsigned(mark.lag_ms),
+            pending: mark.pending,
+            state: word(mark.state).to_owned(),
+            detail: mark.reason.clone().unwrap_or_default(),
+            at_ms: super::control::now_ms(),
+        };
+        self.0.put_watermark(&mark).await.map_err(|error| ProgressStoreError(error.to_string()))
+    }
+
+    async fn save_run(&self, run: &RunRecord) -> Result<(), ProgressStoreError> {
+        let state = match run.outcome {
+            RunOutcome::Done => "done",
+            RunOutcome::Stopped => "stopped",
+            RunOutcome::Failed => "failed",
+        };
+        let run = SyncRun {
+            id: format!("{}-{}-{}", run.job, run.started_ms, std::process::id()),
+            job: run.job.clone(),
+            context: context(&run.context)?,
+            to: run.to,
+            mode: "run".to_owned(),
+            started_ms: unsigned(run.started_ms),
+            ended_ms: Some(unsigned(run.ended_ms)),
+            state: state.to_owned(),
+            aggregates: run.counters.roots_applied,
+            rows: run.counters.rows(),
+            detail: json!({
+                "inserted": run.counters.rows_inserted,
+                "updated": run.counters.rows_updated,
+                "deleted": run.counters.rows_deleted,
+                "error": run.error,
+            }),
+        };
+        self.0.record_run(&run).await.map_err(|error| ProgressStoreError(error.to_string()))
+    }
+}
+
+/// Progress on stderr: a bar per job on a terminal, else one line per job every 10 s or 10 %.
+pub(crate) struct Meter {
+    output: Output,
+    jobs: Mutex<HashMap<String, Shown>>,
+}
+
+struct Shown {
+    bar: Option<ProgressBar>,
+    last: Instant,
+    last_tenth: u64,
+    last_state: JobState,
+}
+
+const EVERY: Duration = Duration::from_secs(10);
+
+impl Meter {
+    pub(crate) fn new(output: Output) -> Self {
+        Self { output, jobs: Mutex::default() }
+    }
+}
+
+impl Progress for Meter {
+    fn observe(&self, event: ProgressEvent) {
+        if !self.output.wants_progress() {
+            return;
+        }
+        // A poisoned lock means a panic while printing: nothing is lost by printing on.
+        let mut jobs = self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let shown =
+            jobs.entry(event.job.clone()).or_insert_with(|| Shown::new(&self.output, &event));
+        if let Some(bar) = &shown.bar {
+            bar.set_length(event.total.max(1));
+            bar.set_position(event.done.min(event.total.max(1)));
+            bar.set_message(line(&event));
+            return;
+        }
+        let tenth = (event.done * 10).checked_div(event.total).unwrap_or(0);
+        let due = shown.last.elapsed() >= EVERY
+            || tenth > shown.last_tenth
+            || event.state != shown.last_state;
+        if due {
+            shown.last = Instant::now();
+            shown.last_tenth = tenth;
+            shown.last_state = event.state;
+            self.print(&event);
+        }
+    }
+}
+
+impl Meter {
+    fn print(&self, event: &ProgressEvent) {
+        if !self.output.is_json() {
+            self.output.error_line(&format!("{} {}", event.job, line(event)));
+            return;
+        }
+        let value = json!({
+            "type": "progress",
+            "job": event.job,
+            "state": word(event.state),
+            "reason": event.reason,
+            "done": event.done,
+            "total": event.total,
+            "rows_per_second": event.rows_per_second,
+            "lag_ms": event.lag_ms,
+            "pending": event.pending,
+        });
+        self.output.error_line(&value.to_string());
+    }
+}
+
+impl Shown {
+    fn new(output: &Output, event: &ProgressEvent) -> Self {
+        let bar = output.draws_progress().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{prefix:10} [{bar:24}] {msg}") {
+                bar.set_style(style);
+            }
+            bar.set_prefix(event.job.clone());
+            bar
+        });
+        let last = Instant::now().checked_sub(EVERY).unwrap_or_else(Instant::now);
+        Self { bar, last, last_tenth: 0, last_state: event.state }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        let jobs = self.jobs.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        jobs.values().filter_map(|shown| shown.bar.as_ref()).for_each(ProgressBar::finish);
+    }
+}
+
+/// `412,000/1,930,114 21.3 %  8,100 rows/s  lag 4 s  state waiting: reason  eta 3m07s`.
+fn line(event: &ProgressEvent) -> String {
+    let mut line = String::new();
+    if event.total > 0 {
+        #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
+        let percent = event.done as f64 * 100.0 / event.total as f64;
+        line = format!("{}/{} {percent:.1} %  ", thousands(event.done), thousands(event.total));
+    }
+    line.push_str(&format!("{:.0} rows/s  ", event.rows_per_second));
+    if let Some(lag) = event.lag_ms {
+        line.push_str(&format!("lag {} ms  ", lag.max(0)));
+    }
+    line.push_str("state ");
+    line.push_str(word(event.state));
+    if let Some(reason) = &event.reason {
+        line.push_str(&format!(": {reason}"));
+    }
+    line
+}
