@@ -77,7 +77,15 @@ impl Output {
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
 
+    /// Several lines of the answer.
+    pub(crate) fn lines<T: AsRef<str>>(&self, lines: &[T]) {
+        for text in lines {
+            self.line(text.as_ref());
+        }
+    }
+
     /// A line of the answer. A closed pipe ends the output quietly, as with `| head`.
+    #[expect(clippy::unused_self, reason = "all printing goes through one value")]
     pub(crate) fn line(&self, text: &str) {
         let mut stdout = std::io::stdout().lock();
         drop(writeln!(stdout, "{text}").and_then(|()| stdout.flush()));
@@ -91,6 +99,7 @@ impl Output {
     }
 
     /// A line on stderr that is never silenced.
+    #[expect(clippy::unused_self, reason = "all printing goes through one value")]
     pub(crate) fn error_line(&self, text: &str) {
         drop(writeln!(std::io::stderr().lock(), "{text}"));
     }

@@ -41,7 +41,7 @@ pub(crate) async fn run(
             if entry.reason.is_empty() { "-".to_owned() } else { entry.reason.clone() },
         ]
     }));
-    columns(&rows).iter().for_each(|line| output.line(line));
+    output.lines(&columns(&rows));
     Ok(Exit::Yes)
 }
 

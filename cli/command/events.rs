@@ -58,7 +58,7 @@ fn print(status: &ForwarderStatus, output: &Output) {
             thousands(context.undelivered),
         ]
     }));
-    columns(&rows).iter().for_each(|line| output.line(line));
+    output.lines(&columns(&rows));
     output.line(&format!("unmigrated, passed through: {}", thousands(status.unmigrated)));
     for side in &status.sides {
         if let Some(error) = &side.error {

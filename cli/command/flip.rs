@@ -141,10 +141,12 @@ fn answer(committed: &Committed, applied: &Applied, change: &Change, output: &Ou
         output.line(&step.to_string());
     }
     match change {
-        Change::Freeze => output.line("frozen: forward flips are refused, rollback stays allowed"),
+        Change::Freeze => {
+            output.line("frozen: forward flips are refused, rollback stays allowed");
+        }
         Change::Unfreeze => output.line("not frozen: forward flips are allowed"),
         Change::Flip { .. } if !committed.effect.changed => {
-            output.line("already so: nothing changed")
+            output.line("already so: nothing changed");
         }
         Change::Flip { .. }
         | Change::RollbackEndpoint { .. }

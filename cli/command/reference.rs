@@ -47,7 +47,7 @@ fn show(config: &Config, output: &Output) {
         .iter()
         .map(|e| vec![e.key.clone(), masked(e), output.paint(Paint::Faint, &origin(e))])
         .collect();
-    columns(&rows).iter().for_each(|line| output.line(line));
+    output.lines(&columns(&rows));
 }
 
 /// The value, without what is secret: tokens whole, passwords in URLs.

@@ -84,7 +84,7 @@ async fn list(config: &Config, output: &Output) -> Result<Exit, Failure> {
             stamp.map_or_else(|| "-".to_owned(), |s| who_why(&s.by, &s.reason)),
         ]
     }));
-    columns(&rows).iter().for_each(|line| output.line(line));
+    output.lines(&columns(&rows));
     output.note(&format!("generation {}; everything else goes to legacy", live.table.generation));
     Ok(Exit::Yes)
 }

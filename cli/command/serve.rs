@@ -51,12 +51,11 @@ pub(crate) async fn run(
         start_forwarder(&config, &store, &quiet, &mut background).await?;
     }
     announce(&config, args, &roles, plane.as_ref(), output)?;
-    let broken = match plane {
-        Some(plane) => plane.run(stop.token.clone()).await,
-        None => {
-            stop.token.cancelled().await;
-            Ok(())
-        }
+    let broken = if let Some(plane) = plane {
+        plane.run(stop.token.clone()).await
+    } else {
+        stop.token.cancelled().await;
+        Ok(())
     };
     quiet.cancel();
     while background.join_next().await.is_some() {}
@@ -192,11 +191,10 @@ fn admin_failure(error: &AdminError) -> Failure {
 }
 
 fn agent_failure(error: &AgentError) -> Failure {
-    match error {
-        AgentError::Store(error) => control::store_failure(error),
-        other => Failure::new("banyan::config::invalid", Exit::Config, other.to_string())
-            .hint("banyan check"),
+    if let AgentError::Store(error) = error {
+        return control::store_failure(error);
     }
+    Failure::new("banyan::config::invalid", Exit::Config, error.to_string()).hint("banyan check")
 }
 
 /// The name given, else `HOST-PID`.
@@ -228,7 +226,7 @@ fn start_jobs(
             match job.run(RunMode::Follow, quiet).await {
                 Ok(_) => tracing::info!(job = job.name(), "sync job stopped"),
                 Err(error) => {
-                    tracing::error!(job = job.name(), error = error.chain(), "sync job ended")
+                    tracing::error!(job = job.name(), error = error.chain(), "sync job ended");
                 }
             }
         });

@@ -45,7 +45,7 @@ async fn show(config: &Config, store: &dyn ControlStore, output: &Output) -> Res
     if output.is_json() {
         output.json("banyan.status/1", &status, &[]);
     } else {
-        lines(&status, output).iter().for_each(|line| output.line(line));
+        output.lines(&lines(&status, output));
     }
     Ok(())
 }

@@ -66,7 +66,9 @@ async fn plan(config: &Config, which: &JobArgs, output: &Output) -> Result<Exit,
         let data: Vec<Value> = plans.iter().map(plan_json).collect();
         output.json("banyan.sync.plan/1", &json!({ "jobs": data }), &[]);
     } else {
-        plans.iter().for_each(|plan| print_plan(plan, output));
+        for plan in &plans {
+            print_plan(plan, output);
+        }
     }
     Ok(if nothing_to_do { Exit::Yes } else { Exit::No })
 }
@@ -248,7 +250,9 @@ async fn verify(config: &Config, which: &JobArgs, output: &Output) -> Result<Exi
             reports.iter().map(|(name, report)| verify_json(name, report)).collect();
         output.json("banyan.sync.verify/1", &json!({ "drift": drift, "jobs": jobs }), &[]);
     } else {
-        reports.iter().for_each(|(name, report)| print_verify(name, report, output));
+        for (name, report) in &reports {
+            print_verify(name, report, output);
+        }
     }
     Ok(match (drift, hot) {
         (0, 0) => Exit::Yes,

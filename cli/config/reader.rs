@@ -106,15 +106,15 @@ impl<'t> Section<'t> {
     /// A sub-table; an absent one reads as empty.
     pub(crate) fn section(&self, key: &'static str) -> Section<'t> {
         let found = self.value(key);
-        let table = found.and_then(|value| match value.get_ref() {
-            DeValue::Table(table) => Some(table),
-            _other => {
-                self.problem(Problem::error(
-                    Some(value.span()),
-                    format!("`{}` must be a table: `[{}]`", self.name(key), self.name(key)),
-                ));
-                None
+        let table = found.and_then(|value| {
+            if let DeValue::Table(table) = value.get_ref() {
+                return Some(table);
             }
+            self.problem(Problem::error(
+                Some(value.span()),
+                format!("`{}` must be a table: `[{}]`", self.name(key), self.name(key)),
+            ));
+            None
         });
         Section {
             table,
@@ -137,19 +137,20 @@ impl<'t> Section<'t> {
         };
         let mut sections = Vec::new();
         for item in array {
-            match item.get_ref() {
-                DeValue::Table(table) => sections.push(Section {
-                    table: Some(table),
-                    span: Some(item.span()),
-                    path: self.name(key),
-                    asked: RefCell::default(),
-                    shared: Rc::clone(&self.shared),
-                }),
-                _other => self.problem(Problem::error(
+            let DeValue::Table(table) = item.get_ref() else {
+                self.problem(Problem::error(
                     Some(item.span()),
                     format!("`{}` must be a table: `[[{}]]`", self.name(key), self.name(key)),
-                )),
-            }
+                ));
+                continue;
+            };
+            sections.push(Section {
+                table: Some(table),
+                span: Some(item.span()),
+                path: self.name(key),
+                asked: RefCell::default(),
+                shared: Rc::clone(&self.shared),
+            });
         }
         sections
     }
@@ -169,11 +170,10 @@ impl<'t> Section<'t> {
         };
         let mut found = Vec::new();
         for item in array {
-            match item.get_ref() {
-                DeValue::String(text) => {
-                    found.push(Found { value: text.to_string(), span: Some(item.span()) });
-                }
-                _other => wrong(item.span()),
+            if let DeValue::String(text) = item.get_ref() {
+                found.push(Found { value: text.to_string(), span: Some(item.span()) });
+            } else {
+                wrong(item.span());
             }
         }
         let shown: Vec<&str> = found.iter().map(|f| f.value.as_str()).collect();

@@ -115,33 +115,9 @@ fn read_endpoint(
     let mirror_back = section.or("mirror-back", "true", value::flag);
     let fallback = section.or("fallback", "true", value::flag);
     let sticky = sources(section, "sticky").unwrap_or_default();
-    let ineffective: Vec<_> = ["mirror-percent", "mirror-back", "fallback", "sticky"]
-        .into_iter()
-        .filter_map(|key| section.key_span(key).map(|span| (key, span)))
-        .collect();
     section.finish();
     let (name, request) = (name?, request?);
     let (methods, path) = request.value;
-    let params: Vec<&str> = path.params().collect();
-    for source in &sticky {
-        if let KeySource::Path(param) = source
-            && !params.contains(&param.as_str())
-        {
-            section.problem(Problem::error(
-                section.span(),
-                format!("`{}`: sticky key `{source}` is no parameter of {path}", name.value),
-            ));
-        }
-    }
-    if context.is_some_and(|context| context.value != name.value.context()) {
-        section.problem(
-            Problem::error(
-                name.span.clone(),
-                format!("endpoint `{}` is not of this context", name.value),
-            )
-            .hint("an endpoint is named CONTEXT.NAME"),
-        );
-    }
     let line = name.span.clone().map_or(0, |span| Place::of(text, span.start).line);
     if routes.lines.insert(name.value.clone(), line).is_some() {
         section.problem(Problem::error(
@@ -160,24 +136,45 @@ fn read_endpoint(
         fallback: fallback?,
         sticky,
     };
-    if spec.kind() == EndpointKind::Write && spec.start != Phase::Legacy {
-        section.problem(
-            Problem::error(
-                section.span(),
-                format!("`{}` writes: its phase follows the owner", spec.name),
-            )
-            .hint("leave `phase` out; writes of a context move together, by a cutover"),
-        );
+    if context.is_some_and(|context| context.value != spec.name.context()) {
+        let message = format!("endpoint `{}` is not of this context", spec.name);
+        section
+            .problem(Problem::error(name.span, message).hint("an endpoint is named CONTEXT.NAME"));
     }
-    if spec.kind() == EndpointKind::Write {
-        for (key, span) in ineffective {
-            section.problem(Problem::warning(
-                Some(span),
-                format!("`{key}` has no effect on `{}`: it writes", spec.name),
+    match spec.kind() {
+        EndpointKind::Read => check_read(section, &spec),
+        EndpointKind::Write => check_write(section, &spec),
+    }
+    Some(spec)
+}
+
+fn check_read(section: &Section<'_>, spec: &EndpointSpec) {
+    for source in &spec.sticky {
+        if let KeySource::Path(param) = source
+            && !spec.path.params().any(|known| known == param)
+        {
+            section.problem(Problem::error(
+                section.span(),
+                format!("`{}`: sticky key `{source}` is no parameter of {}", spec.name, spec.path),
             ));
         }
     }
-    Some(spec)
+}
+
+fn check_write(section: &Section<'_>, spec: &EndpointSpec) {
+    if spec.start != Phase::Legacy {
+        let message = format!("`{}` writes: its phase follows the owner", spec.name);
+        section.problem(
+            Problem::error(section.span(), message)
+                .hint("leave `phase` out; writes of a context move together, by a cutover"),
+        );
+    }
+    for key in ["mirror-percent", "mirror-back", "fallback", "sticky"] {
+        if let Some(span) = section.key_span(key) {
+            let message = format!("`{key}` has no effect on `{}`: it writes", spec.name);
+            section.problem(Problem::warning(Some(span), message));
+        }
+    }
 }
 
 /// `GET /path` or `PUT,PATCH /path`.

@@ -1,7 +1,7 @@
 //! What the demo tells: headings, remarks, commands with their output. With `--json` it tells nothing.
 
 use super::process::Answer;
-use super::world::World;
+use super::world::{World, token};
 use crate::output::{Output, Paint};
 
 /// The voice of the demo.
@@ -73,12 +73,12 @@ impl Tale {
         for line in [
             format!(
                 "curl -i -H 'Authorization: OAuth {}' {}/users/3/messages",
-                world.token(3),
+                token(3),
                 world.proxy_url()
             ),
             format!(
                 "curl -H 'Authorization: OAuth {}' {}/users/3/messages/unread_count",
-                world.token(3),
+                token(3),
                 world.proxy_url()
             ),
             format!("curl {}/metrics", world.admin_url()),

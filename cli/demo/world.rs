@@ -59,7 +59,7 @@ impl World {
             size.users,
             size.messages,
             started.elapsed().as_secs_f64(),
-            world.url(world.ports.mothership)
+            url(world.ports.mothership)
         ));
         world.start_messages(true).await?;
         tale.say("the messages service runs with --defects: four mistakes a rewrite could make");
@@ -78,21 +78,17 @@ impl World {
     }
 
     fn lay_out(args: &DemoArgs, size: Size) -> Result<Self, Failure> {
-        let (folder, temporary) = match &args.dir {
-            Some(folder) => {
-                std::fs::create_dir_all(folder).map_err(|error| {
-                    trouble(format!("cannot create `{}`", folder.display()))
-                        .because(error.to_string())
+        let (folder, temporary) = if let Some(folder) = &args.dir {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                trouble(format!("cannot create `{}`", folder.display())).because(error.to_string())
+            })?;
+            (folder.clone(), None)
+        } else {
+            let temporary =
+                tempfile::Builder::new().prefix("banyan-demo-").tempdir().map_err(|error| {
+                    trouble("cannot create a temporary directory").because(error.to_string())
                 })?;
-                (folder.clone(), None)
-            }
-            None => {
-                let temporary =
-                    tempfile::Builder::new().prefix("banyan-demo-").tempdir().map_err(|error| {
-                        trouble("cannot create a temporary directory").because(error.to_string())
-                    })?;
-                (temporary.path().to_owned(), Some(temporary))
-            }
+            (temporary.path().to_owned(), Some(temporary))
         };
         let folder = folder.canonicalize().unwrap_or(folder);
         let file = |name: &str| folder.join(name).display().to_string();
@@ -272,12 +268,10 @@ impl World {
 
     /// Stops everything, traffic first.
     pub(crate) async fn stop(&mut self) {
-        for part in
-            [self.traffic.take(), self.serve.take(), self.messages.take(), self.mothership.take()]
-        {
-            if let Some(part) = part {
-                part.stop(Duration::from_secs(15)).await;
-            }
+        let parts =
+            [self.traffic.take(), self.serve.take(), self.messages.take(), self.mothership.take()];
+        for part in parts.into_iter().flatten() {
+            part.stop(Duration::from_secs(15)).await;
         }
     }
 
@@ -297,21 +291,12 @@ impl World {
         &self.launcher.program
     }
 
-    /// API token of a user.
-    pub(crate) fn token(&self, user: i64) -> String {
-        fixture_passport::Passport::new(SECRET).token(user)
-    }
-
     pub(crate) fn proxy_url(&self) -> String {
-        self.url(self.ports.proxy)
+        url(self.ports.proxy)
     }
 
     pub(crate) fn admin_url(&self) -> String {
-        self.url(self.ports.admin)
-    }
-
-    fn url(&self, port: u16) -> String {
-        format!("http://127.0.0.1:{port}")
+        url(self.ports.admin)
     }
 
     fn fresh_file(&self, name: &str) -> PathBuf {
@@ -320,6 +305,15 @@ impl World {
         drop(std::fs::remove_file(&path));
         path
     }
+}
+
+/// API token of a user.
+pub(crate) fn token(user: i64) -> String {
+    fixture_passport::Passport::new(SECRET).token(user)
+}
+
+fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
 }
 
 impl Ports {

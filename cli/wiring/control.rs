@@ -18,10 +18,8 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<dyn ControlStore>, Failu
 
 /// A store error as a failure.
 pub(crate) fn store_failure(error: &ControlError) -> Failure {
-    let exit = match error {
-        ControlError::Unsupported { .. } => Exit::Config,
-        _unreachable => Exit::Unreachable,
-    };
+    let is_config = matches!(error, ControlError::Unsupported { .. });
+    let exit = if is_config { Exit::Config } else { Exit::Unreachable };
     Failure::of(error.code(), exit, "cannot use the control store", error).hint(error.hint())
 }
 
@@ -38,10 +36,9 @@ pub(crate) fn commit_failure(doing: &str, error: CommitError) -> Failure {
 }
 
 fn refused(doing: &str, refusal: &Refusal) -> Failure {
-    let exit = match refusal {
-        Refusal::UnknownEndpoint { .. } | Refusal::UnknownContext { .. } => Exit::Usage,
-        _rule => Exit::Refused,
-    };
+    let is_name =
+        matches!(refusal, Refusal::UnknownEndpoint { .. } | Refusal::UnknownContext { .. });
+    let exit = if is_name { Exit::Usage } else { Exit::Refused };
     Failure::new(refusal.code(), exit, format!("{doing}: {refusal}")).hint(refusal.hint())
 }
 

@@ -29,10 +29,8 @@ pub(crate) fn settings(config: &Config) -> Option<ForwarderConfig> {
 
 /// A forwarder error as a failure.
 pub(crate) fn failure(error: &ForwarderError) -> Failure {
-    let exit = match error {
-        ForwarderError::Config { .. } => Exit::Config,
-        _other => Exit::Unreachable,
-    };
+    let is_config = matches!(error, ForwarderError::Config { .. });
+    let exit = if is_config { Exit::Config } else { Exit::Unreachable };
     let failure = Failure::of("banyan::events::failed", exit, "cannot use the forwarder", error);
     match error.hint() {
         Some(hint) => failure.hint(hint),

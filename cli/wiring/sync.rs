@@ -18,11 +18,13 @@ use std::time::{Duration, Instant};
 
 /// A sync error as a failure.
 pub(crate) fn failure(job: &str, error: &SyncError) -> Failure {
-    let exit = match error {
-        SyncError::Spec { .. } | SyncError::Scheme { .. } => Exit::Config,
-        SyncError::LeaseHeld { .. } | SyncError::Fenced { .. } => Exit::Refused,
-        other if other.is_unreachable() => Exit::Unreachable,
-        _other => Exit::No,
+    let exit = if matches!(error, SyncError::LeaseHeld { .. } | SyncError::Fenced { .. }) {
+        Exit::Refused
+    } else if error.is_unreachable() {
+        Exit::Unreachable
+    } else {
+        // What is left is what the file says: a mapping, an address, a limit.
+        Exit::Config
     };
     let failure =
         Failure::of("banyan::sync::failed", exit, &format!("cannot run job `{job}`"), error);
@@ -196,20 +198,17 @@ impl Drop for Meter {
 
 /// `412,000/1,930,114 21.3 %  8,100 rows/s  lag 4 s  state waiting: reason  eta 3m07s`.
 fn line(event: &ProgressEvent) -> String {
-    let mut line = String::new();
+    let mut parts = Vec::new();
     if event.total > 0 {
         #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
         let percent = event.done as f64 * 100.0 / event.total as f64;
-        line = format!("{}/{} {percent:.1} %  ", thousands(event.done), thousands(event.total));
+        parts.push(format!("{}/{} {percent:.1} %", thousands(event.done), thousands(event.total)));
     }
-    line.push_str(&format!("{:.0} rows/s  ", event.rows_per_second));
-    if let Some(lag) = event.lag_ms {
-        line.push_str(&format!("lag {} ms  ", lag.max(0)));
-    }
-    line.push_str("state ");
-    line.push_str(word(event.state));
-    if let Some(reason) = &event.reason {
-        line.push_str(&format!(": {reason}"));
-    }
-    line
+    parts.push(format!("{:.0} rows/s", event.rows_per_second));
+    parts.extend(event.lag_ms.map(|lag| format!("lag {} ms", lag.max(0))));
+    parts.push(match &event.reason {
+        Some(reason) => format!("state {}: {reason}", word(event.state)),
+        None => format!("state {}", word(event.state)),
+    });
+    parts.join("  ")
 }
