@@ -1,0 +1,215 @@
+//! The command line as its users see it: help, errors and exit codes, as snapshots.
+#![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
+
+mod support;
+
+use std::net::TcpListener;
+use support::{Folder, free_port};
+
+const CONFIG: &str = r#"
+[proxy]
+listen = "127.0.0.1:0"
+legacy = "http://127.0.0.1:9"
+
+[admin]
+listen = "127.0.0.1:0"
+
+[[context]]
+name = "messages"
+new = "http://127.0.0.1:9"
+
+[[context.endpoint]]
+name = "messages.list"
+request = "GET /users/{user_id}/messages"
+
+[[context.endpoint]]
+name = "messages.create"
+request = "POST /messages"
+
+[[expect]]
+request = "GET /users/3/messages"
+endpoint = "messages.list"
+"#;
+
+/// Every command, for its help snapshot. `tests/tidy.rs` checks that none is missing here.
+pub(crate) const COMMANDS: &[&str] = &[
+    "",
+    "demo",
+    "check",
+    "serve",
+    "status",
+    "route",
+    "route list",
+    "route show",
+    "route why",
+    "route flip",
+    "rollback",
+    "freeze",
+    "unfreeze",
+    "shadow",
+    "shadow report",
+    "shadow gate",
+    "sync",
+    "sync plan",
+    "sync run",
+    "sync verify",
+    "events",
+    "events status",
+    "audit",
+    "config",
+    "config show",
+    "config reference",
+    "explain",
+    "completions",
+    "fixture",
+    "fixture mothership",
+    "fixture messages",
+    "fixture traffic",
+];
+
+/// Ages, ports and folders are not part of the promise.
+fn snapshot(name: &str, folder: &Folder, text: &str) {
+    let text = text.replace(&folder.path().display().to_string(), "FOLDER");
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r"\d+m?s ago", "AGO");
+    settings.add_filter(r"127\.0\.0\.1:\d{4,5}", "127.0.0.1:PORT");
+    settings.add_filter(r"(\b0s\b|\b1s\b)", "NOW");
+    settings.add_filter(r"in \d+ ms", "in N ms");
+    settings.add_filter(r"sport = :\d+", "sport = :PORT");
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+#[test]
+fn every_command_helps_with_examples() {
+    let folder = Folder::new();
+    for command in COMMANDS {
+        let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
+        let name = format!("help {command}").trim().replace(' ', "_");
+        snapshot(&name, &folder, &folder.run(&words));
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_2_with_the_closest_word() {
+    let folder = Folder::with_config(CONFIG);
+    snapshot("usage_unknown_command", &folder, &folder.run(&["rout", "list"]));
+    snapshot("usage_unknown_flag", &folder, &folder.run(&["status", "--wach"]));
+    snapshot(
+        "usage_unknown_endpoint",
+        &folder,
+        &folder.run(&["route", "flip", "messages.lst", "shadow"]),
+    );
+    snapshot(
+        "usage_unknown_phase",
+        &folder,
+        &folder.run(&["route", "flip", "messages.list", "cnary"]),
+    );
+    snapshot("usage_shadow_alone", &folder, &folder.run(&["serve", "--only", "shadow"]));
+}
+
+#[test]
+fn a_bad_configuration_is_exit_3_with_every_problem_at_its_place() {
+    let bad = CONFIG
+        .replace("listen = \"127.0.0.1:0\"\nlegacy", "listn = \"x\"\nlegacy")
+        .replace(
+            "request = \"POST /messages\"",
+            "request = \"POST messages\"\nmirror-percent = 250",
+        )
+        .replace("endpoint = \"messages.list\"", "endpoint = \"messages.lits\"");
+    let folder = Folder::with_config(&bad);
+    snapshot("config_bad", &folder, &folder.run(&["status"]));
+    snapshot("config_bad_check", &folder, &folder.run(&["check"]));
+    snapshot("config_bad_json", &folder, &folder.run(&["status", "--json"]));
+    snapshot("config_missing", &folder, &folder.run(&["status", "--config", "nowhere.toml"]));
+    snapshot("config_good_check", &folder, &Folder::with_config(CONFIG).run(&["check"]));
+}
+
+#[test]
+fn a_flip_that_breaks_a_rule_is_exit_5_with_the_legal_way() {
+    let folder = Folder::with_config(CONFIG);
+    snapshot("flip_write", &folder, &folder.run(&["route", "flip", "messages.create", "new"]));
+    snapshot("flip_illegal", &folder, &folder.run(&["route", "flip", "messages.list", "new"]));
+    snapshot("rollback_nothing", &folder, &folder.run(&["rollback", "messages.list"]));
+    folder.expect(&["route", "flip", "messages.list", "shadow"], 0);
+    folder.expect(&["freeze", "--reason", "incident 7", "--as", "ada"], 0);
+    let canary = ["route", "flip", "messages.list", "canary", "--percent", "10"];
+    snapshot("flip_frozen", &folder, &folder.run(&canary));
+    snapshot("rollback_while_frozen", &folder, &folder.run(&["rollback", "messages"]));
+    let stale = ["route", "flip", "messages.list", "shadow", "--generation", "1"];
+    snapshot("flip_stale", &folder, &folder.run(&stale));
+    let audit = folder.json(&["audit"]);
+    let outcomes: Vec<&str> = audit["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["outcome"].as_str().unwrap())
+        .collect();
+    assert!(outcomes.contains(&"refused") && outcomes.contains(&"stale"), "{outcomes:?}");
+}
+
+#[test]
+fn the_commands_answer_on_an_untouched_installation() {
+    let folder = Folder::with_config(CONFIG);
+    folder.expect(&["route", "flip", "messages.list", "shadow", "--reason", "first"], 0);
+    snapshot("route_list", &folder, &folder.run(&["route", "list"]));
+    snapshot(
+        "route_why",
+        &folder,
+        &folder.run(&["route", "why", "GET", "/users/3/messages?page=2"]),
+    );
+    snapshot(
+        "route_why_refused",
+        &folder,
+        &folder.run(&["route", "why", "GET", "/users//3/messages"]),
+    );
+    snapshot("gate_of_nothing", &folder, &folder.run(&["shadow", "gate"]));
+    snapshot("events_none", &folder, &folder.run(&["events", "status"]));
+    snapshot("sync_none", &folder, &folder.run(&["sync", "plan"]));
+    snapshot("explain", &folder, &folder.run(&["explain", "banyan::flip::write_endpoint"]));
+    snapshot("explain_exit", &folder, &folder.run(&["explain", "exit", "4"]));
+    for command in
+        [&["status"][..], &["route", "list"], &["audit"], &["config", "show"], &["check"]]
+    {
+        assert!(folder.json(command).is_object(), "{command:?}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_exit_6_and_names_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let folder = Folder::with_config(&CONFIG.replace(
+        "listen = \"127.0.0.1:0\"\nlegacy",
+        &format!("listen = \"127.0.0.1:{port}\"\nlegacy"),
+    ));
+    snapshot("port_in_use", &folder, &folder.run(&["serve"]));
+}
+
+#[test]
+fn an_unreachable_database_is_exit_6_and_no_password_is_shown() {
+    let port = free_port();
+    let databases = format!(
+        "legacy-database = \"mysql://app:s3cret@127.0.0.1:{port}/x\"\nnew-database = \"sqlite:new.db\"\nnew ="
+    );
+    let job = r#"
+[[sync]]
+job = "people"
+context = "messages"
+root = "user"
+key = ["integer"]
+[[sync.roots]]
+select = "SELECT id AS k FROM users"
+[[sync.capture]]
+table = "users"
+key = "{row}.id"
+[[sync.table]]
+name = "people"
+key = ["id"]
+root-column = "id"
+select = "SELECT id FROM users WHERE id IN ({keys.1})"
+"#;
+    let folder = Folder::with_config(&(CONFIG.replacen("new =", &databases, 1) + job));
+    let said = folder.run(&["sync", "plan"]);
+    assert!(!said.contains("s3cret"), "{said}");
+    snapshot("database_unreachable", &folder, &said);
+}

@@ -1,0 +1,13 @@
+//! Private servers for tests: MariaDB, Postgres and RabbitMQ on free loopback ports, each in a directory of its own.
+//!
+//! It exists so that every crate's tests start servers the same way and none touches a system service. What must
+//! stay true: a server ends with the test process, however that ends (a watchdog child kills its process group);
+//! an absent server is said loudly, and is a failure when `BANYAN_TEST_NO_SKIP=1`.
+
+mod process;
+mod rabbitmq;
+mod sql;
+
+pub use process::{Server, or_skip};
+pub use rabbitmq::{RabbitMq, rabbitmq};
+pub use sql::{mariadb, postgres};
