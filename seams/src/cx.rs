@@ -3,7 +3,7 @@
 //! The seam of an application may call a service whose own seam calls back; the hop count ends such a loop, the
 //! deadline ends waiting.
 //!
-//! What must stay true: hops only grow, and a deadline is never moved later.
+//! What must stay true: hops only grow; the caller's deadline is never moved, an experiment gets one of its own.
 
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -58,7 +58,7 @@ impl Cx {
         (hops <= HOPS_MAX).then(|| Self { hops, ..self.clone() })
     }
 
-    /// The same request, to be answered `within` this time from now and not before the old deadline matters.
+    /// The same request asked again off the caller's path, with `within` from now as its own deadline.
     pub(crate) fn for_experiment(&self, within: Duration) -> Self {
         Self { deadline: Instant::now() + within, ..self.clone() }
     }
