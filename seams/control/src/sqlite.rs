@@ -15,7 +15,7 @@ mod shadow;
 mod sync;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::audit::{AuditEntry, Committed, GenerationRecord};
 use crate::error::{CommitError, ControlError};

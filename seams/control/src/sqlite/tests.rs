@@ -1,1 +1,6 @@
+//! Behaviour of the SQLite store: compare-and-set, audit, liveness, leases, evidence, failure.
 
+mod evidence;
+mod failure;
+mod route;
+pub(crate) mod world;

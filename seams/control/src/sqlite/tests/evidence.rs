@@ -1,0 +1,259 @@
+use super::world::{T0, World, endpoint};
+use crate::shadow::{
+    DifferenceCount, Fingerprint, HiddenCount, OutcomeCount, Sample, ShadowBatch, ShadowLimits,
+};
+use crate::store::{ControlStore, StoreOptions};
+use crate::sync::{SyncRun, SyncWatermark};
+use banyan_domain::{ContextName, Side};
+use serde_json::json;
+
+const LIST: &str = "messages.list";
+
+fn outcome(at_ms: u64, outcome: &str, count: u64) -> OutcomeCount {
+    let reason = if outcome == "skipped" { "queue_full" } else { "" };
+    let (outcome, reason) = (outcome.to_owned(), reason.to_owned());
+    OutcomeCount { at_ms, endpoint: endpoint(LIST), outcome, reason, count }
+}
+
+fn difference(at_ms: u64, count: u64) -> DifferenceCount {
+    DifferenceCount {
+        at_ms,
+        endpoint: endpoint(LIST),
+        shape: "$.messages[*].created_at".to_owned(),
+        kind: "value_changed".to_owned(),
+        severity: "value".to_owned(),
+        transition: "time_format".to_owned(),
+        count,
+    }
+}
+
+fn hidden(at_ms: u64, count: u64) -> HiddenCount {
+    HiddenCount { at_ms, endpoint: endpoint(LIST), rule: "rails.etag".to_owned(), count }
+}
+
+fn sample(at_ms: u64, kind: &str) -> Sample {
+    let shape = "$.messages[*].created_at".to_owned();
+    Sample {
+        at_ms,
+        endpoint: endpoint(LIST),
+        shape,
+        kind: kind.to_owned(),
+        body: json!({"n": at_ms}),
+    }
+}
+
+fn fingerprint(at_ms: u64, fingerprint: u64, mismatched: bool) -> Fingerprint {
+    Fingerprint { endpoint: endpoint(LIST), fingerprint, at_ms, mismatched }
+}
+
+#[tokio::test]
+async fn a_summary_adds_up_what_was_recorded() {
+    let world = World::new();
+    let store = world.store().await;
+    let batch = ShadowBatch {
+        outcomes: vec![
+            outcome(T0, "match", 5),
+            outcome(T0 + 1, "mismatch", 2),
+            outcome(T0, "skipped", 9),
+        ],
+        differences: vec![difference(T0 + 1, 2), difference(T0 + 900, 1)],
+        hidden: vec![hidden(T0, 4)],
+        samples: vec![sample(T0 + 1, "value_changed")],
+        fingerprints: vec![
+            fingerprint(T0, 1, false),
+            fingerprint(T0 + 1, u64::MAX, true),
+            fingerprint(T0 + 2, u64::MAX, false),
+        ],
+    };
+    store.record_shadow(&batch).await.unwrap();
+    store.record_shadow(&batch).await.unwrap();
+    let summary = store.shadow_summary(None).await.unwrap();
+    let list = &summary.endpoints[&endpoint(LIST)];
+    assert_eq!(list.outcomes.0["match"][""], 10);
+    assert_eq!(list.outcomes.0["skipped"]["queue_full"], 18);
+    assert_eq!((list.outcomes.compared(), list.outcomes.confirmed()), (14, 4));
+    let row = &list.differences[0];
+    assert_eq!((row.count, row.first_ms, row.last_ms), (6, T0 + 1, T0 + 900));
+    assert_eq!(list.hidden[0].count, 8);
+    assert_eq!(list.samples.len(), 2);
+    assert_eq!((list.distinct, list.distinct_mismatched), (2, 1), "a later match does not acquit");
+    let light = store.shadow_outcomes(None).await.unwrap();
+    assert_eq!(light[&endpoint(LIST)], list.outcomes);
+}
+
+#[tokio::test]
+async fn a_summary_since_a_moment_leaves_out_what_was_before() {
+    let world = World::new();
+    let store = world.store().await;
+    let at = |at: u64| ShadowBatch {
+        outcomes: vec![outcome(at, "mismatch", 1)],
+        differences: vec![difference(at, 1)],
+        hidden: vec![hidden(at, 1)],
+        samples: vec![sample(at, "value_changed")],
+        fingerprints: vec![fingerprint(at, at, true)],
+    };
+    store.record_shadow(&at(T0)).await.unwrap();
+    store.record_shadow(&at(T0 + 5_000)).await.unwrap();
+    let summary = store.shadow_summary(Some(T0 + 1_000)).await.unwrap();
+    let list = &summary.endpoints[&endpoint(LIST)];
+    assert_eq!(list.outcomes.confirmed(), 1);
+    assert_eq!((list.differences[0].count, list.differences[0].first_ms), (1, T0 + 5_000));
+    assert_eq!((list.hidden[0].count, list.samples.len(), list.distinct), (1, 1, 1));
+    assert!(store.shadow_summary(Some(T0 + 6_000)).await.unwrap().endpoints.is_empty());
+}
+
+#[tokio::test]
+async fn compaction_keeps_every_sum_and_the_first_and_last_time() {
+    let world = World::new();
+    let store = world.store().await;
+    for second in 0..150 {
+        let at = T0 + second * 1_000 + 7;
+        let batch = ShadowBatch {
+            outcomes: vec![outcome(at, "match", 1)],
+            differences: vec![difference(at, 1)],
+            hidden: vec![hidden(at, 1)],
+            ..ShadowBatch::default()
+        };
+        store.record_shadow(&batch).await.unwrap();
+    }
+    let before = store.shadow_summary(None).await.unwrap();
+    let rows = "SELECT COUNT(*) FROM shadow_outcome";
+    let pools = store.file.pools().await.unwrap();
+    let count =
+        || async { sqlx::query_as::<_, (i64,)>(rows).fetch_one(&pools.read).await.unwrap().0 };
+    assert_eq!(count().await, 150);
+    // One hour after second 90: minute 0 is old enough as a whole, minute 1 is not.
+    world.pass(3_600_000 + 90_000);
+    store.maintain().await.unwrap();
+    assert_eq!(count().await, 1 + 90);
+    world.pass(3_600_000);
+    store.maintain().await.unwrap();
+    store.maintain().await.unwrap();
+    assert_eq!(count().await, 3);
+    let mut after = store.shadow_summary(None).await.unwrap();
+    let list = after.endpoints.get_mut(&endpoint(LIST)).unwrap();
+    let expected = &before.endpoints[&endpoint(LIST)];
+    assert_eq!(list.hidden[0].count, 150);
+    list.hidden.clone_from(&expected.hidden);
+    assert_eq!(list, expected);
+}
+
+#[tokio::test]
+async fn evidence_older_than_the_retention_goes() {
+    let world = World::new();
+    let shadow = ShadowLimits { retention_ms: 3_600_000, ..ShadowLimits::default() };
+    let store = world.store_with(StoreOptions { shadow, ..world.options() }).await;
+    let batch = ShadowBatch {
+        outcomes: vec![outcome(T0, "match", 1)],
+        differences: vec![difference(T0, 1)],
+        hidden: vec![hidden(T0, 1)],
+        samples: vec![sample(T0, "value_changed")],
+        fingerprints: vec![fingerprint(T0, 1, false)],
+    };
+    store.record_shadow(&batch).await.unwrap();
+    world.pass(3_600_000 + 60_001);
+    // Recording runs the maintenance that is due.
+    store.record_shadow(&ShadowBatch::default()).await.unwrap();
+    assert!(store.shadow_summary(None).await.unwrap().endpoints.is_empty());
+}
+
+#[tokio::test]
+async fn samples_and_fingerprints_keep_the_newest_up_to_their_limits() {
+    let world = World::new();
+    let shadow = ShadowLimits {
+        samples_per_shape: 3,
+        samples_per_endpoint: 5,
+        fingerprints_per_endpoint: 4,
+        ..ShadowLimits::default()
+    };
+    let store = world.store_with(StoreOptions { shadow, ..world.options() }).await;
+    let kinds = ["value_changed", "key_missing"];
+    let samples = (0..20).map(|n| sample(T0 + n, kinds[usize::from(n % 2 == 1)])).collect();
+    let fingerprints = (0..20).map(|n| fingerprint(T0 + n, n % 7, false)).collect();
+    let batch = ShadowBatch { samples, fingerprints, ..ShadowBatch::default() };
+    store.record_shadow(&batch).await.unwrap();
+    let summary = store.shadow_summary(None).await.unwrap();
+    let list = &summary.endpoints[&endpoint(LIST)];
+    let kept: Vec<u64> = list.samples.iter().map(|sample| sample.at_ms - T0).collect();
+    assert_eq!(kept, [19, 18, 17, 16, 15]);
+    assert_eq!(list.distinct, 4);
+    assert_eq!(store.forget_shadow(&endpoint(LIST)).await.unwrap(), 5 + 4);
+}
+
+fn watermark(job: &str, to: Side, watermark_ms: u64) -> SyncWatermark {
+    SyncWatermark {
+        job: job.to_owned(),
+        context: ContextName::new("messages").unwrap(),
+        to,
+        watermark_ms,
+        lag_ms: 4,
+        pending: 2,
+        state: "following".to_owned(),
+        detail: String::new(),
+        at_ms: T0,
+    }
+}
+
+#[tokio::test]
+async fn watermarks_are_kept_per_job_and_side_until_the_job_is_long_gone() {
+    let world = World::new();
+    let store = world.store().await;
+    for mark in [
+        watermark("m", Side::New, 1),
+        watermark("m", Side::Legacy, 5),
+        watermark("m", Side::New, 9),
+    ] {
+        store.put_watermark(&mark).await.unwrap();
+    }
+    let marks = store.watermarks().await.unwrap();
+    assert_eq!(marks, [watermark("m", Side::Legacy, 5), watermark("m", Side::New, 9)]);
+    world.pass(7 * 24 * 3_600_000 + 1);
+    store.maintain().await.unwrap();
+    assert!(store.watermarks().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_run_is_replaced_by_what_became_of_it_and_the_newest_thousand_stay() {
+    let world = World::new();
+    let store = world.store().await;
+    let mut run = SyncRun {
+        id: "r-0".to_owned(),
+        job: "messages".to_owned(),
+        context: ContextName::new("messages").unwrap(),
+        to: Side::New,
+        mode: "copy".to_owned(),
+        started_ms: T0,
+        ended_ms: None,
+        state: "running".to_owned(),
+        aggregates: 0,
+        rows: 0,
+        detail: json!({}),
+    };
+    store.record_run(&run).await.unwrap();
+    (run.ended_ms, run.state, run.rows) = (Some(T0 + 5), "done".to_owned(), 77);
+    run.detail = json!({"tables": {"messages": 77}});
+    store.record_run(&run).await.unwrap();
+    assert_eq!(store.runs(10).await.unwrap(), [run.clone()]);
+    let mut tx = store.file.begin().await.unwrap();
+    let many = "INSERT INTO sync_run WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+        WHERE i < 1000) SELECT 'x-' || i, 'j', 'messages', 'new', 'copy', ? + i, NULL, 'done', 0, 0, '{}' FROM n";
+    sqlx::query(many).bind(i64::try_from(T0).unwrap()).execute(&mut *tx).await.unwrap();
+    store.file.end(tx).await.unwrap();
+    (run.id, run.started_ms) = ("last".to_owned(), T0 + 5_000);
+    store.record_run(&run).await.unwrap();
+    let runs = store.runs(5_000).await.unwrap();
+    assert_eq!((runs.len(), runs[0].id.as_str()), (1_000, "last"));
+    assert!(runs.iter().all(|run| run.id != "r-0"));
+}
+
+#[tokio::test]
+async fn the_status_board_shows_the_last_word_and_its_age() {
+    let world = World::new();
+    let store = world.store().await;
+    store.put_status("events.forwarder", &json!({"lag": 3})).await.unwrap();
+    store.put_status("events.forwarder", &json!({"lag": 0})).await.unwrap();
+    world.pass(1_500);
+    let board = store.statuses().await.unwrap();
+    assert_eq!(board.len(), 1);
+    assert_eq!((board[0].detail["lag"].as_u64(), board[0].age_ms), (Some(0), 1_500));
+}
