@@ -23,6 +23,7 @@ mod queue;
 mod recheck;
 mod redact;
 mod request;
+mod reread;
 mod sample;
 mod settle;
 mod shadow;

@@ -4,14 +4,15 @@
 //! true: places, bytes and rate are bounded, one cause cannot take all places, and a mismatch that finds no place is
 //! inconclusive.
 
+use crate::SkipReason;
 use crate::account::Account;
 use crate::config::RecheckConfig;
 use crate::metric;
+use crate::reread;
 use crate::sample::Case;
-use crate::settle::{Reads, Settle, Settled, Suspect};
+use crate::settle::{Settle, Settled, Suspect};
 use crate::tally::Outcome;
-use crate::worker::{Core, Read, apart};
-use crate::{Ask, AskError, SkipReason};
+use crate::worker::{Core, Read};
 use banyan_diff::{Comparison, Verdict};
 use banyan_domain::ContextName;
 use std::collections::hash_map::DefaultHasher;
@@ -118,7 +119,7 @@ impl Rechecks {
     }
 
     /// Without a watermark: twice the longest lag that was seen lately.
-    fn quiet_ms(&self, context: &ContextName) -> u64 {
+    pub(crate) fn quiet_ms(&self, context: &ContextName) -> u64 {
         let state = lock(&self.state);
         state.lags.get(context).map_or(0, |(_, now, before)| now.max(before).saturating_mul(2))
     }
@@ -135,7 +136,7 @@ impl Rechecks {
     }
 }
 
-/// The life of one recheck: wait, read owner, other and owner again, decide; until settled.
+/// The life of one recheck: wait, read both sides again, decide; until settled.
 async fn recheck(core: Arc<Core>, account: Account, read: Read, mut settle: Settle, place: Place) {
     let config = core.config.recheck.settle.clone();
     let mut due = settle.first_due(&config);
@@ -145,11 +146,12 @@ async fn recheck(core: Arc<Core>, account: Account, read: Read, mut settle: Sett
         if !core.still_planned(&read) {
             return account.skip(SkipReason::PhaseChanged);
         }
-        let (next, settled) = round(&core, &read, settle).await;
+        let (next, settled) = reread::round(&core, &read, settle).await;
         settle = next;
         match settled {
             Settled::Again(at_ms) => due = Some(at_ms),
             Settled::Lag
+            | Settled::Watch
             | Settled::Mismatch(_)
             | Settled::NewError(_)
             | Settled::Inconclusive(_) => break settled,
@@ -163,36 +165,6 @@ async fn recheck(core: Arc<Core>, account: Account, read: Read, mut settle: Sett
 async fn wait_until(core: &Core, first_ms: u64, at_ms: u64) {
     let at_ms = first_ms.saturating_add(core.dice.jitter(at_ms.saturating_sub(first_ms)));
     core.clock.sleep(at_ms.saturating_sub(core.clock.now_ms())).await;
-}
-
-/// One round of re-reads and what it means.
-async fn round(core: &Arc<Core>, read: &Read, mut settle: Settle) -> (Settle, Settled) {
-    let config = core.config.recheck.settle.clone();
-    let judge = core.judge(read);
-    let Ok(reads) = sandwich(core, read, judge.owner).await else {
-        let settled = settle.failed(&config);
-        return (settle, settled);
-    };
-    let bytes = settle.bytes() + reads.before.bytes() + reads.other.bytes();
-    let lost = Settle::new(Suspect::Difference, settle.first_ms());
-    let step = move || {
-        let settled = settle.step(&config, &judge, reads);
-        (settle, settled)
-    };
-    apart(bytes, step).await.unwrap_or((lost, Settled::Inconclusive("compare_failed")))
-}
-
-/// Reads the owner, the other side, the owner again. The watermark is taken before the other side is read: what the sync
-/// had passed by then, that answer must show.
-async fn sandwich(core: &Core, read: &Read, owner: banyan_domain::Side) -> Result<Reads, AskError> {
-    let ask = |side| core.guard.ask(&read.context, side, &read.request);
-    let before = ask(owner).await?;
-    let watermark_ms = core.lag.as_ref().and_then(|lag| lag.watermark_ms(&read.context));
-    let other = ask(owner.other()).await?;
-    let after = ask(owner).await?;
-    let quiet_ms = core.rechecks.quiet_ms(&read.context);
-    let ended_ms = core.clock.now_ms();
-    Ok(Reads { before, other, after, ended_ms, watermark_ms, quiet_ms })
 }
 
 fn finish(core: &Core, account: Account, read: &Read, first_ms: u64, settled: Settled) {
@@ -218,7 +190,7 @@ fn finish(core: &Core, account: Account, read: &Read, first_ms: u64, settled: Se
             account.compared(&read.request, Outcome::NewError, &comparison);
         }
         Settled::Inconclusive(why) => account.inconclusive(why),
-        Settled::Again(_) => account.inconclusive("still_moving"),
+        Settled::Again(_) | Settled::Watch => account.inconclusive("still_moving"),
     }
 }
 

@@ -2,8 +2,11 @@
 //!
 //! Owns the decision over re-reads. It exists because the sync is always a little behind while writes go on: a
 //! difference only counts when both sides had the time to agree, and did not. What must stay true: pure; a mismatch is
-//! confirmed only if the owner's answer did not move while the sync passed it, and the other side did not move either;
-//! everything else is `lag` or inconclusive.
+//! confirmed only after a watch: the owner's answer was read again and again and did not move until the sync had passed
+//! the start of the watch, and the other side still differs. Everything else is `lag` or inconclusive.
+//!
+//! The rounds before the watch are cheap and tell lag early; alone they are no proof, because a value can go and come
+//! back between two rounds (an unread count does) while the other side is caught in between.
 //!
 //! The rejected alternative, counting mismatches above a noise threshold, hides a rare real defect and still
 //! reports lag as a defect under enough writes.
@@ -20,11 +23,21 @@ pub struct SettleConfig {
     pub max_wait_ms: u64,
     /// How much newer than the owner's answer the sync's watermark must be, in ms: covers clocks that differ.
     pub margin_ms: u64,
+    /// Time between two looks at the owner while a mismatch is being proven, in ms.
+    pub watch_every_ms: u64,
+    /// Longest such watch, in ms; a sync that has not passed its start by then is behind.
+    pub watch_max_ms: u64,
 }
 
 impl Default for SettleConfig {
     fn default() -> Self {
-        Self { delays_ms: vec![250, 1_000, 4_000], max_wait_ms: 16_000, margin_ms: 1_000 }
+        Self {
+            delays_ms: vec![250, 1_000, 4_000],
+            max_wait_ms: 16_000,
+            margin_ms: 1_000,
+            watch_every_ms: 200,
+            watch_max_ms: 3_000,
+        }
     }
 }
 
@@ -49,11 +62,23 @@ pub(crate) struct Reads {
     pub(crate) quiet_ms: u64,
 }
 
+/// What a watch over the owner's answer saw.
+pub(crate) enum Watched {
+    /// The owner's answer moved.
+    Moved,
+    /// The sync did not pass the start of the watch in time.
+    Behind,
+    /// The owner's answer did not move until the sync had passed; the last answers.
+    Unmoved { owner: Answer, other: Answer },
+}
+
 /// What a round, or a failed one, amounts to.
 #[derive(Debug)]
 pub(crate) enum Settled {
     /// Both sides agree now.
     Lag,
+    /// They differ and did not move over rounds: watch the owner to prove it.
+    Watch,
     /// They differ for good; the differences of the last comparison.
     Mismatch(Box<Comparison>),
     /// Only the new side failed, until the end; the last comparison.
@@ -147,7 +172,7 @@ impl Settle {
                 self.again(config, "server_error")
             }
             Verdict::Mismatch(_) if judge.same(&reads.before, &reads.after) => {
-                self.differ(config, judge, reads, across)
+                self.differ(config, judge, reads)
             }
             Verdict::Mismatch(_) => {
                 self.stable = None;
@@ -160,13 +185,7 @@ impl Settle {
     }
 
     /// The owner did not move within the round and the sides differ.
-    fn differ(
-        &mut self,
-        config: &SettleConfig,
-        judge: &impl Judge,
-        reads: Reads,
-        across: Comparison,
-    ) -> Settled {
+    fn differ(&mut self, config: &SettleConfig, judge: &impl Judge, reads: Reads) -> Settled {
         let earlier = self.stable.take();
         let unmoved = earlier.filter(|stable| judge.same(&stable.owner, &reads.after));
         let Some(stable) = unmoved else {
@@ -181,16 +200,38 @@ impl Settle {
         } else {
             Some("still_moving")
         };
-        match wanting {
-            None => Settled::Mismatch(Box::new(across)),
-            Some(why) => {
-                self.stable = Some(Stable { owner: reads.after, other: reads.other, since_ms });
-                self.again(config, why)
+        self.stable = Some(Stable { owner: reads.after, other: reads.other, since_ms });
+        wanting.map_or(Settled::Watch, |why| self.again(config, why))
+    }
+
+    /// Takes what a watch saw; only this confirms a mismatch.
+    pub(crate) fn watched(
+        &mut self,
+        config: &SettleConfig,
+        judge: &impl Judge,
+        watched: &Watched,
+    ) -> Settled {
+        let (owner, other) = match watched {
+            Watched::Unmoved { owner, other } => (owner, other),
+            Watched::Moved => {
+                self.stable = None;
+                return self.again(config, "still_moving");
+            }
+            Watched::Behind => return self.again(config, "sync_behind"),
+        };
+        let across = judge.across(owner, other);
+        match across.verdict {
+            Verdict::Match | Verdict::MatchNormalised => self.agree(),
+            Verdict::Mismatch(_) => Settled::Mismatch(Box::new(across)),
+            Verdict::Inconclusive(why) => Settled::Inconclusive(why.as_str()),
+            Verdict::NewError | Verdict::LegacyError | Verdict::BothError => {
+                self.stable = None;
+                self.again(config, "server_error")
             }
         }
     }
 
-    /// What is wanting before unmoved answers prove a mismatch.
+    /// What is wanting before unmoved answers are worth a watch.
     fn unproven(
         &self,
         config: &SettleConfig,

@@ -39,7 +39,8 @@ fn play_from(suspect: Suspect, rounds: &[(i64, i64, i64, Option<u64>)]) -> (Stri
                 continue;
             }
             Settled::Lag => "lag".to_owned(),
-            Settled::Mismatch(comparison) => comparison.differences[0].location.path.clone(),
+            Settled::Watch => "watch".to_owned(),
+            Settled::Mismatch(_) => panic!("a round alone confirms nothing"),
             Settled::NewError(_) => "new_error".to_owned(),
             Settled::Inconclusive(why) => why.to_owned(),
         };
@@ -56,18 +57,18 @@ fn sides_that_agree_at_a_re_read_were_only_late() {
 }
 
 #[test]
-fn without_a_watermark_a_mismatch_is_confirmed_only_after_all_delays() {
+fn without_a_watermark_a_mismatch_is_watched_only_after_all_delays() {
     let round = (4, 5, 4, None);
     assert_eq!(play(&[round, round]), ("again".into(), 2));
-    assert_eq!(play(&[round, round, round]), ("$.unread_count".into(), 3));
+    assert_eq!(play(&[round, round, round]), ("watch".into(), 3));
 }
 
 #[test]
-fn with_a_watermark_a_mismatch_is_confirmed_once_the_sync_has_passed_the_owners_answer() {
+fn with_a_watermark_a_mismatch_is_watched_once_the_sync_has_passed_the_owners_answer() {
     // The owner's answer is first in hand at 250 ms; the margin is 1,000 ms.
     let at = |watermark| (4, 5, 4, Some(watermark));
-    assert_eq!(play(&[at(9_999), at(1_250)]), ("$.unread_count".into(), 2));
-    assert_eq!(play(&[at(200), at(1_249), at(1_250)]), ("$.unread_count".into(), 3));
+    assert_eq!(play(&[at(9_999), at(1_250)]), ("watch".into(), 2));
+    assert_eq!(play(&[at(200), at(1_249), at(1_250)]), ("watch".into(), 3));
     let behind = [at(200), at(300), at(400), at(500), at(600)];
     assert_eq!(play(&behind), ("sync_behind".into(), 5), "a sync that stands proves nothing");
 }
@@ -92,7 +93,7 @@ fn a_move_in_between_starts_the_proof_anew() {
     let rounds = [(4, 9, 4, watermark), (5, 9, 5, watermark), (5, 9, 5, watermark)];
     assert_eq!(play(&rounds), ("again".into(), 3), "5 was first seen at 1,000: 2,000 is needed");
     let later = [rounds[0], rounds[1], (5, 9, 5, Some(2_000))];
-    assert_eq!(play(&later), ("$.unread_count".into(), 3));
+    assert_eq!(play(&later), ("watch".into(), 3));
 }
 
 #[test]
@@ -117,8 +118,11 @@ fn a_lag_that_was_seen_prolongs_the_proof_without_a_watermark() {
         let reads = Reads { before, other, after, ended_ms, watermark_ms: None, quiet_ms: 6_000 };
         match settle.step(&config, &judge(), reads) {
             Settled::Again(next_ms) => due = Some(next_ms),
-            Settled::Mismatch(_) => break,
-            Settled::Lag | Settled::NewError(_) | Settled::Inconclusive(_) => panic!("not settled"),
+            Settled::Watch => break,
+            Settled::Lag
+            | Settled::Mismatch(_)
+            | Settled::NewError(_)
+            | Settled::Inconclusive(_) => panic!("not to be watched"),
         }
     }
     assert_eq!((rounds, due), (4, Some(8_000)));
@@ -132,4 +136,26 @@ fn failed_rounds_end_inconclusive() {
         assert!(matches!(settle.failed(&config), Settled::Again(_)));
     }
     assert!(matches!(settle.failed(&config), Settled::Inconclusive("side_down")));
+}
+
+/// What a watch means after one round, and for a mismatch its place.
+fn watched(watched: &Watched) -> String {
+    let config = SettleConfig::default();
+    let mut settle = Settle { rounds: 1, ..Settle::new(Suspect::Difference, 0) };
+    match settle.watched(&config, &judge(), watched) {
+        Settled::Mismatch(comparison) => comparison.differences[0].location.path.clone(),
+        Settled::Lag => "lag".into(),
+        Settled::Again(at_ms) => format!("again at {at_ms}"),
+        Settled::Watch | Settled::NewError(_) | Settled::Inconclusive(_) => "other".into(),
+    }
+}
+
+#[test]
+fn only_a_watch_in_which_the_owner_did_not_move_confirms_a_mismatch() {
+    let saw = |owner, other| Watched::Unmoved { owner: number(owner), other: number(other) };
+    assert_eq!(watched(&saw(4, 5)), "$.unread_count");
+    assert_eq!(watched(&saw(4, 4)), "lag");
+    assert_eq!(watched(&saw(4, -1)), "again at 1000");
+    assert_eq!(watched(&Watched::Moved), "again at 1000");
+    assert_eq!(watched(&Watched::Behind), "again at 1000");
 }
