@@ -144,7 +144,9 @@ impl World {
     /// Ends the traffic; no request may have failed. Then the sync must catch up without drift.
     fn assert_nobody_noticed(mut self) {
         self.let_pass(300);
-        drop(self.traffic.take().map(Running::terminate));
+        if let Some(traffic) = self.traffic.take() {
+            traffic.terminate();
+        }
         let counts = self.counts();
         assert_eq!(counts["failed"], 0, "{counts:#}\n{}", self.folder.log());
         let text = self.folder.expect(&["sync", "verify", "--json"], 0);

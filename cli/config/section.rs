@@ -236,11 +236,16 @@ impl Events {
             }
         });
         let mut raw = BTreeMap::new();
-        for (side, key) in [(Side::Legacy, "legacy"), (Side::New, "new")] {
+        // Different exchanges by default: on one broker a shared one would bring each side the other's events.
+        let places = [
+            (Side::Legacy, "legacy", "semantic-events"),
+            (Side::New, "new", "semantic-events-new"),
+        ];
+        for (side, key, exchange) in places {
             let place = section.section(key);
             let queue = format!("banyan.raw.{side}");
             let broker = broker(&place, base, side == Side::Legacy && section.is_present());
-            let exchange = place.or("exchange", "semantic-events", value::text);
+            let exchange = place.or("exchange", exchange, value::text);
             let queue = place.or("queue", &queue, value::text);
             place.finish();
             if let (Some(broker), Some(exchange), Some(queue)) = (broker, exchange, queue) {

@@ -2,7 +2,6 @@
 
 use super::reader::{Environment, Origin};
 use super::*;
-use crate::output::{Color, Output};
 
 fn parse_text(text: &str) -> (Vec<Problem>, Option<Config>) {
     parse(Path::new("banyan.toml"), text, &Environment::new())
@@ -49,8 +48,14 @@ fn all_problems_come_at_once_with_places_and_hints() {
     assert!(config.is_none());
     let failure = Failure::config(Path::new("banyan.toml"), text, problems);
     let lines = failure.detail_lines();
-    insta::assert_snapshot!(lines.join("\n"), @r"");
-    failure.print(&Output::new(true, Color::Never, 0, false));
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    banyan.toml:2:10: `proxy.legacy`: must be a base URL such as "http://127.0.0.1:3000", found `17`
+    banyan.toml:3:10: `proxy.listen`: must be ADDRESS:PORT such as "127.0.0.1:8080", found `here`
+    banyan.toml:4:1: unknown key `legcy` in [proxy] (hint: did you mean `legacy`?)
+    banyan.toml:6:1: `context.new` is missing (hint: new = "http://127.0.0.1:4000")
+    banyan.toml:7:8: `context.name`: `Messages` is no context name: use a lower-case letter, then at most 47 of `a-z 0-9 _ -`
+    banyan.toml:9:11: unknown key `endpoitn` in [context] (hint: did you mean `endpoint`?)
+    "#);
 }
 
 #[test]
