@@ -67,8 +67,8 @@ impl Plane {
             return Err(refuse(status, "headers", format!("more than {limit} bytes of headers")));
         }
         let came_with = headers.get(HOPS_HEADER).map(|value| {
-            // What is no small number was not written by a proxy of this kind.
-            value.to_str().ok().and_then(|text| text.parse::<u8>().ok()).unwrap_or(0)
+            // An unreadable count is as bad as one that is too high.
+            value.to_str().ok().and_then(|text| text.parse::<u8>().ok()).unwrap_or(HOPS_MAX)
         });
         call.hops = came_with.unwrap_or(0).saturating_add(1);
         if call.hops > HOPS_MAX {
@@ -96,6 +96,8 @@ impl Plane {
         }
         let address = AddressText::new(call.address);
         let forced = self.forced(&request.headers, call);
+        // Not the decision's kind: a tunnel on an undeclared path is a tunnel, too.
+        call.tunnel = session.is_upgrade_req() && intake::asks_for_tunnel(&request.headers);
         let pinned = Cell::new(false);
         let headers = HeaderView(&request.headers);
         let holds = |context: &ContextName, caller: &StickyKey| {
@@ -107,7 +109,7 @@ impl Plane {
             path: target.path,
             headers: &headers,
             address: address.as_str(),
-            upgrade: session.is_upgrade_req() && intake::asks_for_tunnel(&request.headers),
+            upgrade: call.tunnel,
             forced,
             sample: crate::draw::percent(),
         };
@@ -148,18 +150,15 @@ impl Plane {
     /// What the decision means for the connection, the copies and the counts.
     fn prepare(&self, session: &mut Session, call: &mut Call) {
         let Some(Route { decision, .. }) = &call.route else { return };
-        match decision.kind {
-            RequestKind::Write => {
-                // A client that leaves does not abort a write on its way.
-                session.set_abort_on_close(false);
-                call.write = Some(OnTheWay::new(&self.counts.writes, Gauge::Writes));
-            }
-            RequestKind::Upgrade => {
-                let target = self.upstreams.of(decision.side, decision.context.as_ref());
-                session.set_read_timeout(target.map(|target| target.tunnel_idle()));
-                call.on_the_way = OnTheWay::new(&self.counts.tunnels, Gauge::Tunnels);
-            }
-            RequestKind::Read | RequestKind::Unmatched => {}
+        if decision.kind == RequestKind::Write {
+            // A client that leaves does not abort a write on its way.
+            session.set_abort_on_close(false);
+            call.write = Some(OnTheWay::new(&self.counts.writes, Gauge::Writes));
+        }
+        if call.tunnel {
+            let target = self.upstreams.of(decision.side, decision.context.as_ref());
+            session.set_read_timeout(target.map(|target| target.tunnel_idle()));
+            call.on_the_way = OnTheWay::new(&self.counts.tunnels, Gauge::Tunnels);
         }
         call.capture = match (decision.mirror, &self.handoff) {
             (Mirror::To(_), Some(_)) if session.is_body_empty() => Capture::Planned,

@@ -18,6 +18,8 @@ pub(crate) struct Call {
     pub(crate) started: Instant,
     /// Counted until the connection is done with the request.
     pub(crate) on_the_way: OnTheWay,
+    /// Whether it asks for a tunnel (WebSocket).
+    pub(crate) tunnel: bool,
     /// Where it goes; nothing when it was refused.
     pub(crate) route: Option<Route>,
     pub(crate) attempt: Attempt,
@@ -83,6 +85,7 @@ impl Call {
         Self {
             started: Instant::now(),
             on_the_way,
+            tunnel: false,
             route: None,
             attempt: Attempt {
                 side: Side::Legacy,

@@ -22,7 +22,8 @@ pub(crate) fn after(
 ) -> Box<Error> {
     let bodyless = session.is_body_empty();
     let failure = Failure {
-        repeatable: retry::is_repeatable(call.kind(), &session.req_header().method, bodyless),
+        repeatable: !call.tunnel
+            && retry::is_repeatable(call.kind(), &session.req_header().method, bodyless),
         client_touched: session.response_written().is_some()
             || *error.esource() == ErrorSource::Downstream,
         kept_connection_died: retry::died_when_kept(&error, reused),

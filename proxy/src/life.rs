@@ -228,7 +228,7 @@ impl Life {
         let route = call.route.as_ref()?;
         let target = self.0.upstreams.of(call.attempt.side, route.decision.context.as_ref())?;
         let mut peer = target.peer()?;
-        if route.decision.kind == RequestKind::Upgrade {
+        if call.tunnel {
             peer.options.read_timeout = Some(target.tunnel_idle());
         }
         Some(Box::new(peer))

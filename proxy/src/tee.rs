@@ -83,8 +83,9 @@ impl Drop for Share {
 impl Capture {
     /// Begins, or begins anew after a retry, with an answer's head.
     pub(crate) fn begin(&mut self, budget: &Arc<Budget>, head: &ResponseHeader) {
-        if matches!(self, Self::Off) {
-            return;
+        match self {
+            Self::Planned | Self::Running(_) => {}
+            Self::Off | Self::Dropped(_) => return,
         }
         *self = match announced(head) {
             Some(length) if length > budget.limit.answer_bytes_max => {
