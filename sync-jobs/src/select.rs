@@ -124,8 +124,8 @@ mod tests {
         for engine in Engine::ALL {
             let keys = [RootKey::new("'); DROP TABLE users; --\\")];
             let sql = expand("{keys}", engine.dialect(), &opaque, &keys).unwrap();
-            assert!(!sql.contains("'')") && !sql.starts_with("'')"), "{sql}");
-            assert!(sql.starts_with("'''); DROP") || sql.starts_with("_utf8mb4 X'"), "{sql}");
+            let quoted = "'''); DROP TABLE users; --\\'";
+            assert!(sql == quoted || sql.starts_with("_utf8mb4 X'2729"), "{sql}");
         }
     }
 

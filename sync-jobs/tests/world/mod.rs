@@ -1,5 +1,12 @@
 //! The world of the integration tests: the shipped mappings, a monolith's and a service's tables.
-#![expect(dead_code, clippy::expect_used, reason = "each test file uses a part; a test may panic")]
+#![expect(
+    dead_code,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "each test file uses a part; a test may panic and says loudly what it skips"
+)]
+
+pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
