@@ -32,6 +32,7 @@ mod ryw;
 mod server;
 mod sign;
 mod tee;
+mod tunnel;
 mod upstream;
 
 pub use config::{

@@ -227,10 +227,7 @@ impl Life {
     fn peer(&self, call: &Call) -> Option<Box<HttpPeer>> {
         let route = call.route.as_ref()?;
         let target = self.0.upstreams.of(call.attempt.side, route.decision.context.as_ref())?;
-        let mut peer = target.peer()?;
-        if call.tunnel {
-            peer.options.read_timeout = Some(target.tunnel_idle());
-        }
+        let peer = if call.tunnel { target.tunnel_peer()? } else { target.peer()? };
         Some(Box::new(peer))
     }
 

@@ -5,6 +5,7 @@
 
 use crate::config::{HostPolicy, ProxyConfig, Upstream};
 use crate::error::ProxyError;
+use crate::tunnel::TunnelConnect;
 use arc_swap::ArcSwap;
 use banyan_domain::{ContextName, Side};
 use http::HeaderValue;
@@ -109,6 +110,19 @@ impl Target {
                 many.get(turn).cloned()
             }
         }
+    }
+
+    /// A peer for a tunnel: a connection of its own that is never kept for others.
+    pub(crate) fn tunnel_peer(&self) -> Option<HttpPeer> {
+        let mut peer = self.peer()?;
+        let timeout = Duration::from_millis(self.config.connect_timeout_ms.max(1));
+        peer.options.custom_l4 = Some(Arc::new(TunnelConnect { timeout }));
+        peer.options.read_timeout = Some(self.tunnel_idle());
+        peer.options.idle_timeout = Some(Duration::from_millis(1));
+        // The upper half is the tunnel's number, so that no two tunnels share a pool.
+        let number = self.turn.fetch_add(1, Ordering::Relaxed) as u64;
+        peer.group_key |= number.wrapping_add(1) << 32;
+        Some(peer)
     }
 
     /// Longest silence of a tunnel.
