@@ -2,6 +2,8 @@
 //!
 //! The rows are moved by plain SQL here; in life the sync does it.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use fixture_messages::{MessagesArgs, bind, create_schema};
 use fixture_mothership::MothershipArgs;
 use fixture_passport::{DEFAULT_SECRET, Passport};

@@ -1,5 +1,8 @@
 //! A tiny site with the contract's manners in memory, which can be told to misbehave in one known way.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "each place knows the faults that are its own")]
+
 use axum::{
     Router,
     body::{Body, Bytes},
