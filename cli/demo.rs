@@ -57,12 +57,12 @@ const FULL: Size = Size {
 const FAST: Size = Size {
     users: 400,
     messages: 8_000,
-    rate: 400,
+    rate: 450,
     budget_percent: 2,
     distinct: 155,
     callers: 160,
     compared: 1_000,
-    requests_per_phase: 250,
+    requests_per_phase: 150,
     patience_s: 60,
 };
 

@@ -88,7 +88,7 @@ impl<'w> Walk<'w> {
                 summary
                     .endpoints
                     .iter()
-                    .any(|(n, e)| n.as_str() == *name && e.distinct_mismatched > 1)
+                    .any(|(n, e)| n.as_str() == *name && e.distinct_mismatched > 0)
             })
         };
         let summary = self.wait_for_shadow(eyes, since, "four defects", found).await?;
@@ -196,7 +196,7 @@ impl<'w> Walk<'w> {
         for (index, endpoint) in READS.iter().enumerate() {
             let mut arguments = vec!["route", "flip", endpoint];
             arguments.extend(phase);
-            arguments.extend(["--reason", reason]);
+            arguments.extend(["--reason", reason, "--as", "demo"]);
             let answer = self.world.launcher.expect(&arguments, 0).await?;
             self.flips += 1;
             if index == 0 {
