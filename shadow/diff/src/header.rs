@@ -103,7 +103,7 @@ impl Header<'_> {
     /// Built-in rules that look at the values.
     fn special(&self, rules: &RuleSet, bodies: Bodies) -> Option<&'static str> {
         let rule = match self.name {
-            "content-length" if bodies != Bodies::Absent => CONTENT_LENGTH,
+            "content-length" => CONTENT_LENGTH,
             "content-encoding" => CONTENT_ENCODING,
             "etag" if self.legacy.is_some() && self.new.is_some() => match bodies {
                 Bodies::Equal if self.both(|a, b| weak(a) != weak(b)) => return None,

@@ -39,14 +39,7 @@ impl Report {
         mut endpoints: Vec<EndpointReport>,
     ) -> Self {
         for endpoint in &mut endpoints {
-            endpoint.groups.sort_by(|a, b| {
-                (Reverse(a.severity), Reverse(a.count), &a.path, &a.kind).cmp(&(
-                    Reverse(b.severity),
-                    Reverse(b.count),
-                    &b.path,
-                    &b.kind,
-                ))
-            });
+            sort_groups(&mut endpoint.groups);
             endpoint
                 .hidden
                 .sort_by(|a, b| (Reverse(a.count), &a.rule).cmp(&(Reverse(b.count), &b.rule)));
@@ -61,6 +54,20 @@ impl Report {
             self.endpoints.iter().map(|endpoint| &endpoint.gate).min_by_key(|gate| gate.rank());
         worst.copied().unwrap_or(GateVerdict::Inconclusive { needed: self.gate.needed(0) })
     }
+}
+
+/// Groups of one path stay together; the path with the worst group comes first.
+fn sort_groups(groups: &mut [Group]) {
+    let mut worst: BTreeMap<String, (Severity, u64)> = BTreeMap::new();
+    for group in groups.iter() {
+        let entry = worst.entry(group.path.clone()).or_insert((group.severity, group.count));
+        *entry = (*entry).max((group.severity, group.count));
+    }
+    groups.sort_by_cached_key(|group| {
+        let path_rank = worst.get(&group.path).copied();
+        let own_rank = (group.severity, group.count);
+        (Reverse(path_rank), group.path.clone(), Reverse(own_rank), group.kind.clone())
+    });
 }
 
 /// What shadowing saw of one endpoint.

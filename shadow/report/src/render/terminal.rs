@@ -24,7 +24,10 @@ pub fn render_terminal(report: &Report, style: Style) -> String {
     for endpoint in report.endpoints.iter().filter(|endpoint| has_details(endpoint)) {
         page.endpoint(endpoint);
     }
+    page.out.push('\n');
     page.hints(report);
+    page.out.truncate(page.out.trim_end().len());
+    page.out.push('\n');
     page.out
 }
 

@@ -53,7 +53,7 @@ fn report() -> Report {
     show.groups = vec![
         group("$.message.sender.badge", "key_extra", Severity::Additive, 1),
         group("$.message.created_at", "value_changed:time_format", Severity::Value, 14),
-        group("$.message.created_at", "type_changed", Severity::Value, 2),
+        group("$.message.created_at", "type_changed", Severity::Breaking, 2),
     ];
     show.hidden = vec![hidden("builtin/x-runtime", 1_986), hidden("builtin/x-request-id", 2_000)];
     show.skipped = BTreeMap::from([("queue_full".to_owned(), 3), ("sampled".to_owned(), 12)]);
@@ -82,6 +82,23 @@ fn report_of_nothing_is_inconclusive_and_says_what_to_do() {
     let report = Report::new(1, None, Gate::default(), Vec::new());
     insta::assert_snapshot!(render_terminal(&report, Style::plain()));
     assert_eq!(report.verdict(), GateVerdict::Inconclusive { needed: 2_995 });
+}
+
+#[test]
+fn groups_of_one_path_stay_together_behind_the_worst() {
+    let mut show = endpoint("messages.show", 10, 3);
+    show.groups = vec![
+        group("$.b", "value_changed:string", Severity::Value, 9),
+        group("$.a", "value_changed:string", Severity::Value, 1),
+        group("$.a", "type_changed", Severity::Breaking, 1),
+    ];
+    let report = Report::new(1, None, Gate::default(), vec![show]);
+    let order: Vec<_> =
+        report.endpoints[0].groups.iter().map(|g| (g.path.as_str(), g.severity)).collect();
+    assert_eq!(
+        order,
+        [("$.a", Severity::Breaking), ("$.a", Severity::Value), ("$.b", Severity::Value)]
+    );
 }
 
 #[test]
