@@ -121,7 +121,7 @@ fn nothing_new_stands_at_the_top() {
     for entry in std::fs::read_dir(root()).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
         let fine = name.starts_with('.')
-            || name.ends_with(".lock")
+            || name == "Cargo.lock"
             || name == "target"
             || TOP.contains(&name.as_str());
         assert!(fine, "`{name}` has no place at the top level");
@@ -151,7 +151,7 @@ fn each_folder_with_a_crate_has_a_readme_and_its_paths_exist() {
 /// Whether a word in backticks names a file or folder of the repository.
 fn is_path(word: &str) -> bool {
     let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
-    let ending = [".rs", ".md", ".toml"].iter().any(|ending| word.ends_with(ending));
+    let ending = Path::new(word).extension().is_some_and(|e| e == "rs" || e == "md" || e == "toml");
     let folder = word.ends_with('/') && word.len() > 1;
     plain && !word.starts_with(['/', '.', '-']) && (ending || folder) && word != "banyan.toml"
 }

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::output::{Output, Paint, ago, columns, thousands};
 use crate::wiring::control;
 use crate::wiring::signal::Stop;
+use crate::wiring::sync::NOT_COPIED_MS;
 use banyan_control::ControlStore;
 use banyan_control::status::{ContextView, MismatchView, StatusView, gather, view};
 use std::sync::Arc;
@@ -115,8 +116,16 @@ fn row(context: &ContextView) -> Vec<String> {
         super::route::who_why(&context.changed.by, &context.changed.reason),
         mismatch(context.mismatch),
         context.emits.to_string(),
-        context.sync_lag_ms.map_or_else(|| "-".to_owned(), |lag| format!("{lag} ms")),
+        context.sync_lag_ms.map_or_else(|| "-".to_owned(), sync_lag),
     ]
+}
+
+fn sync_lag(lag_ms: u64) -> String {
+    match lag_ms {
+        NOT_COPIED_MS.. => "not copied".to_owned(),
+        10_000..NOT_COPIED_MS => ago(lag_ms),
+        0..10_000 => format!("{lag_ms} ms"),
+    }
 }
 
 fn mismatch(seen: MismatchView) -> String {

@@ -8,8 +8,7 @@ use crate::output::{Output, thousands};
 use crate::wiring::signal::Stop;
 use crate::wiring::{control, sync};
 use banyan_sync_jobs::{
-    Job, NoPause, Plan, Ports, RowDiff, RunMode, RunOutcome, RunSummary, VerifyOptions,
-    VerifyReport,
+    Job, NoPause, Plan, Ports, RowDiff, RunMode, RunSummary, VerifyOptions, VerifyReport,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -197,18 +196,13 @@ async fn install(job: &Job, execute: bool, output: &Output) -> Result<(), Failur
 }
 
 fn answer(summaries: &[RunSummary], output: &Output) {
-    let word = |outcome: RunOutcome| match outcome {
-        RunOutcome::Done => "done",
-        RunOutcome::Stopped => "stopped",
-        RunOutcome::Failed => "failed",
-    };
     if output.is_json() {
         let jobs: Vec<Value> = summaries
             .iter()
             .map(|s| {
                 json!({
                     "job": s.job,
-                    "outcome": word(s.outcome),
+                    "outcome": s.outcome.as_str(),
                     "inserted": s.counters.rows_inserted,
                     "updated": s.counters.rows_updated,
                     "deleted": s.counters.rows_deleted,
@@ -224,7 +218,7 @@ fn answer(summaries: &[RunSummary], output: &Output) {
         output.line(&format!(
             "{}: {} in {:.1} s: {} rows inserted, {} updated, {} deleted",
             s.job,
-            word(s.outcome),
+            s.outcome.as_str(),
             s.elapsed.as_secs_f64(),
             thousands(s.counters.rows_inserted),
             thousands(s.counters.rows_updated),

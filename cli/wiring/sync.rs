@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use banyan_control::{ControlStore, SyncRun, SyncWatermark};
 use banyan_domain::ContextName;
 use banyan_sync_jobs::{
-    JobState, Progress, ProgressEvent, ProgressStore, ProgressStoreError, RunOutcome, RunRecord,
-    SyncError, Watermark,
+    JobState, Progress, ProgressEvent, ProgressStore, ProgressStoreError, RunRecord, SyncError,
+    Watermark,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -37,22 +37,11 @@ pub(crate) fn failure(job: &str, error: &SyncError) -> Failure {
 /// Keeps watermarks and runs in the control store.
 pub(crate) struct Keeper(pub(crate) Arc<dyn ControlStore>);
 
+/// The lag of a target that has not been copied yet: nothing of it may be relied on.
+pub(crate) const NOT_COPIED_MS: u64 = u32::MAX as u64 * 1_000;
+
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
-}
-
-fn word(state: JobState) -> &'static str {
-    match state {
-        JobState::Starting => "starting",
-        JobState::Waiting => "waiting",
-        JobState::Listing => "listing",
-        JobState::Copying => "copying",
-        JobState::Following => "following",
-        JobState::Verifying => "verifying",
-        JobState::Failing => "failing",
-        JobState::Done => "done",
-        JobState::Stopped => "stopped",
-    }
 }
 
 fn context(name: &str) -> Result<ContextName, ProgressStoreError> {
@@ -67,9 +56,9 @@ impl ProgressStore for Keeper {
             context: context(&mark.context)?,
             to: mark.to,
             watermark_ms: unsigned(mark.watermark_ms),
-            lag_ms: unsigned(mark.lag_ms),
+            lag_ms: u64::try_from(mark.lag_ms).unwrap_or(NOT_COPIED_MS),
             pending: mark.pending,
-            state: word(mark.state).to_owned(),
+            state: mark.state.as_str().to_owned(),
             detail: mark.reason.clone().unwrap_or_default(),
             at_ms: super::control::now_ms(),
         };
@@ -77,11 +66,6 @@ impl ProgressStore for Keeper {
     }
 
     async fn save_run(&self, run: &RunRecord) -> Result<(), ProgressStoreError> {
-        let state = match run.outcome {
-            RunOutcome::Done => "done",
-            RunOutcome::Stopped => "stopped",
-            RunOutcome::Failed => "failed",
-        };
         let run = SyncRun {
             id: format!("{}-{}-{}", run.job, run.started_ms, std::process::id()),
             job: run.job.clone(),
@@ -90,7 +74,7 @@ impl ProgressStore for Keeper {
             mode: "run".to_owned(),
             started_ms: unsigned(run.started_ms),
             ended_ms: Some(unsigned(run.ended_ms)),
-            state: state.to_owned(),
+            state: run.outcome.as_str().to_owned(),
             aggregates: run.counters.roots_applied,
             rows: run.counters.rows(),
             detail: json!({
@@ -162,7 +146,7 @@ impl Meter {
         let value = json!({
             "type": "progress",
             "job": event.job,
-            "state": word(event.state),
+            "state": event.state.as_str(),
             "reason": event.reason,
             "done": event.done,
             "total": event.total,
@@ -207,8 +191,8 @@ fn line(event: &ProgressEvent) -> String {
     parts.push(format!("{:.0} rows/s", event.rows_per_second));
     parts.extend(event.lag_ms.map(|lag| format!("lag {} ms", lag.max(0))));
     parts.push(match &event.reason {
-        Some(reason) => format!("state {}: {reason}", word(event.state)),
-        None => format!("state {}", word(event.state)),
+        Some(reason) => format!("state {}: {reason}", event.state.as_str()),
+        None => format!("state {}", event.state.as_str()),
     });
     parts.join("  ")
 }

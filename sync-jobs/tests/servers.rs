@@ -10,11 +10,11 @@ use banyan_sync_jobs::{
     CaptureEvent, CaptureSpec, Job, JobSpec, KeyShape, Limits, PartKind, Ports, RootsSpec, RunMode,
     Side, SideUrls, TableSpec, VerifyOptions,
 };
+use banyan_test_servers::{Server, or_skip};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, MySqlConnection, PgConnection};
 use tokio_util::sync::CancellationToken;
-use world::server::{self, Server, or_skip};
 use world::{World, assert_equal, eventually};
 
 const MARIADB_TABLES: &str = "
@@ -79,7 +79,10 @@ struct Servers {
 
 impl Servers {
     async fn start() -> Option<Self> {
-        let booted = tokio::task::spawn_blocking(|| (server::mariadb(), server::postgres())).await;
+        let booted = tokio::task::spawn_blocking(|| {
+            (banyan_test_servers::mariadb(), banyan_test_servers::postgres())
+        })
+        .await;
         let (mariadb, postgres) = booted.unwrap();
         let servers = Self { mariadb: or_skip(mariadb)?, postgres: or_skip(postgres)? };
         let mut admin = mysql(&servers.mariadb_url("mysql")).await;
@@ -90,11 +93,11 @@ impl Servers {
     }
 
     fn mariadb_url(&self, database: &str) -> String {
-        format!("mysql://root@127.0.0.1:{}/{database}", self.mariadb.port)
+        format!("mysql://root@127.0.0.1:{}/{database}", self.mariadb.port())
     }
 
     fn postgres_url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.postgres.port)
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.postgres.port())
     }
 }
 

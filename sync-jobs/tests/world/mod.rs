@@ -2,11 +2,8 @@
 #![expect(
     dead_code,
     clippy::expect_used,
-    clippy::print_stdout,
     reason = "each test file uses a part; a test may panic and says loudly what it skips"
 )]
-
-pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
