@@ -213,3 +213,33 @@ select = "SELECT id FROM users WHERE id IN ({keys.1})"
     assert!(!said.contains("s3cret"), "{said}");
     snapshot("database_unreachable", &folder, &said);
 }
+
+#[test]
+fn triggers_are_installed_only_when_they_were_shown_and_confirmed() {
+    let job = include_str!("../sync-jobs/mappings/sqlite-to-sqlite.toml");
+    let databases =
+        "legacy-database = \"sqlite:legacy.db\"\nnew-database = \"sqlite:new.db\"\nnew =";
+    let folder = Folder::with_config(&(CONFIG.replacen("new =", databases, 1) + job));
+    let seed = ["--seed-only", "--users", "20", "--messages", "40"];
+    let seed = [&["fixture", "mothership", "--database", "sqlite:legacy.db"], &seed[..]].concat();
+    folder.expect(&seed, 0);
+    let service = folder.start(&[
+        "fixture",
+        "messages",
+        "--database",
+        "sqlite:new.db",
+        "--ready-file",
+        "ready",
+    ]);
+    folder.wait_for_file("ready");
+    drop(service);
+    let refused = folder.run(&["sync", "run", "people", "--once"]);
+    assert!(refused.contains("exit 5") && refused.contains("CREATE TRIGGER"), "{refused}");
+    assert!(folder.expect(&["sync", "plan", "people"], 1).contains("CREATE TRIGGER"));
+    folder.expect(&["sync", "run", "--once", "--execute"], 0);
+    assert!(folder.expect(&["sync", "plan"], 0).contains("nothing to do"));
+    let again = folder.expect(&["sync", "run", "--once"], 0);
+    assert!(again.contains("0 rows inserted, 0 updated, 0 deleted"), "{again}");
+    let verify = folder.json(&["sync", "verify"]);
+    assert_eq!(verify["drift"], 0, "{verify:#}");
+}
