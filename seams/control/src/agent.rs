@@ -132,8 +132,9 @@ impl Agent {
         Self::start(store, catalogue, options).await
     }
 
-    /// Starts on a store: adopts what is declared, finds the first table and begins to follow. Takes at most
-    /// the store timeout (plus the disk) when the store is away.
+    /// Starts on a store: adopts what is declared, finds the first table, gets on the roll of
+    /// instances and begins to follow. Takes at most twice the store timeout (plus the disk) when the store
+    /// is away.
     ///
     /// # Errors
     /// When the declarations contradict each other.
@@ -144,6 +145,8 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         let core = Arc::new(Core::new(store, catalogue, options).map_err(AgentError::Catalogue)?);
         core.look().await;
+        // Before anybody is told that this process runs: a flip must already wait for it.
+        core.sign_on().await;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(follow::follow(core.clone(), stop.clone()));

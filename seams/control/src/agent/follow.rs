@@ -251,6 +251,14 @@ impl Core {
         self.health.store(Arc::new(Health { store, since_ms, last_ok_ms, detail }));
     }
 
+    /// The first heartbeat, bounded in time.
+    pub(super) async fn sign_on(&self) {
+        let bound = Duration::from_millis(self.options.store_timeout_ms);
+        if timeout(bound, self.say_alive()).await.is_err() {
+            tracing::info!("the first heartbeat is late; later ones follow");
+        }
+    }
+
     async fn say_alive(&self) {
         let detail = self.health.load();
         let report = InstanceReport {
