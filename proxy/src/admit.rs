@@ -20,13 +20,14 @@ use banyan_domain::{
     decide,
 };
 use banyan_shadow::SkipReason;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use pingora::proxy::Session;
 use std::cell::Cell;
 use std::time::Duration;
 
 /// Header that counts proxies of this kind on the way, so that a loop ends.
 pub(crate) const HOPS_HEADER: &str = "x-banyan-hops";
+static HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);
 /// A request that comes with this many hops is refused.
 const HOPS_MAX: u8 = 3;
 
@@ -66,7 +67,7 @@ impl Plane {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             return Err(refuse(status, "headers", format!("more than {limit} bytes of headers")));
         }
-        let came_with = headers.get(HOPS_HEADER).map(|value| {
+        let came_with = headers.get(&HOPS).map(|value| {
             // An unreadable count is as bad as one that is too high.
             value.to_str().ok().and_then(|text| text.parse::<u8>().ok()).unwrap_or(HOPS_MAX)
         });

@@ -46,11 +46,14 @@ pub(crate) struct Route {
 }
 
 /// What happened so far.
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts of one request")]
 pub(crate) struct Attempt {
     /// The side that is asked now.
     pub(crate) side: Side,
     /// Whether a dead kept connection was already the reason for another try.
     pub(crate) tried_again: bool,
+    /// Whether a refused connection was already the reason for trying another address.
+    pub(crate) tried_elsewhere: bool,
     /// Why legacy was asked instead of new, if it was.
     pub(crate) fell_back: Option<Cause>,
     /// Whether a byte of the request may have been sent in any try.
@@ -90,6 +93,7 @@ impl Call {
             attempt: Attempt {
                 side: Side::Legacy,
                 tried_again: false,
+                tried_elsewhere: false,
                 fell_back: None,
                 sent: false,
                 upgraded: false,

@@ -12,13 +12,22 @@ use http::StatusCode;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
-/// Turns a failed try into the next one, or leaves it as the end. `reused` says whether the connection was a kept one.
+/// How far a try came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// No connection; `elsewhere` says whether the side has another address.
+    Connecting { elsewhere: bool },
+    /// On a connection; `kept` says whether it was one from the pool.
+    Connected { kept: bool },
+}
+
+/// Turns a failed try into the next one, or leaves it as the end.
 #[expect(clippy::unnecessary_box_returns, reason = "pingora hands errors over in boxes")]
 pub(crate) fn after(
     session: &mut Session,
     call: &mut Call,
     mut error: Box<Error>,
-    reused: bool,
+    stage: Stage,
 ) -> Box<Error> {
     let bodyless = session.is_body_empty();
     let failure = Failure {
@@ -26,13 +35,17 @@ pub(crate) fn after(
             && retry::is_repeatable(call.kind(), &session.req_header().method, bodyless),
         client_touched: session.response_written().is_some()
             || *error.esource() == ErrorSource::Downstream,
-        kept_connection_died: retry::died_when_kept(&error, reused),
+        kept_connection_died: stage == Stage::Connected { kept: true }
+            && retry::died_when_kept(&error),
+        other_address: stage == Stage::Connecting { elsewhere: true }
+            && !call.attempt.tried_elsewhere,
         tried_again: call.attempt.tried_again,
         may_fall_back: call.may_fall_back(),
     };
     let next = retry::next(failure);
     match next {
         Next::GiveUp => {}
+        Next::OtherAddress => call.attempt.tried_elsewhere = true,
         Next::SameSide => {
             call.attempt.tried_again = true;
             metric::retried(call.attempt.side);

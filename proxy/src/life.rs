@@ -6,6 +6,7 @@
 
 use crate::admit::{self, HOPS_HEADER};
 use crate::call::{Call, OnTheWay};
+use crate::failure::Stage;
 use crate::force::SIDE_HEADER;
 use crate::intake::{AddressText, HeaderView};
 use crate::metric::{Cause, Gauge};
@@ -28,9 +29,11 @@ use std::time::Duration;
 
 /// Header of an answer that legacy gave because the new side could not.
 const FALLBACK_HEADER: &str = "x-banyan-fallback";
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static SIDE: HeaderName = HeaderName::from_static(SIDE_HEADER);
+static HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);
+static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Pingora's callbacks over the shared parts.
 pub(crate) struct Life(pub(crate) Arc<Plane>);
@@ -146,7 +149,7 @@ impl ProxyHttp for Life {
             return Ok(());
         }
         if self.0.config.expose_side {
-            head.insert_header(SIDE_HEADER, call.attempt.side.as_str())?;
+            head.insert_header(&SIDE, call.attempt.side.as_str())?;
         }
         if call.attempt.fell_back.is_some() {
             head.insert_header(FALLBACK_HEADER, call.attempt.side.as_str())?;
@@ -160,11 +163,14 @@ impl ProxyHttp for Life {
     fn fail_to_connect(
         &self,
         session: &mut Session,
-        _peer: &HttpPeer,
+        peer: &HttpPeer,
         call: &mut Call,
         error: Box<Error>,
     ) -> Box<Error> {
-        failure::after(session, call, error, false)
+        let context = call.route.as_ref().and_then(|route| route.decision.context.as_ref());
+        let target = self.0.upstreams.of(call.attempt.side, context);
+        let elsewhere = target.is_some_and(|target| target.avoid(peer));
+        failure::after(session, call, error, Stage::Connecting { elsewhere })
     }
 
     fn error_while_proxy(
@@ -175,7 +181,7 @@ impl ProxyHttp for Life {
         call: &mut Call,
         client_reused: bool,
     ) -> Box<Error> {
-        failure::after(session, call, error, client_reused)
+        failure::after(session, call, error, Stage::Connected { kept: client_reused })
     }
 
     /// Step 7, answer: when no side gave one.
@@ -232,7 +238,9 @@ impl Life {
     }
 
     fn edit_request(&self, session: &Session, head: &mut RequestHeader, call: &Call) -> Result<()> {
-        drop(head.remove_header(SIDE_HEADER));
+        if head.headers.contains_key(&SIDE) {
+            drop(head.remove_header(&SIDE));
+        }
         if let Some(origin) = &call.rewritten {
             head.set_raw_path(origin)?;
         }
@@ -249,7 +257,7 @@ impl Life {
         if let Some(forwarded) = forwarded_for(head, peer.map(std::net::SocketAddr::ip)) {
             head.insert_header(&FORWARDED_FOR, forwarded)?;
         }
-        head.insert_header(HOPS_HEADER, HeaderValue::from(u16::from(call.hops)))?;
+        head.insert_header(&HOPS, hops(call.hops))?;
         let route = call.route.as_ref();
         let context = route.and_then(|route| route.decision.context.as_ref());
         let target = self.0.upstreams.of(call.attempt.side, context);
@@ -272,6 +280,15 @@ impl Life {
         let context = call.route.as_ref()?.decision.context.as_ref()?;
         let headers = HeaderView(&session.req_header().headers);
         self.0.ryw.cookie(context, Some(headers.get("cookie")?))
+    }
+}
+
+/// The hop count as a header value, without an allocation for the counts that are let through.
+fn hops(count: u8) -> HeaderValue {
+    match count {
+        0 | 1 => HeaderValue::from_static("1"),
+        2 => HeaderValue::from_static("2"),
+        _ => HeaderValue::from_static("3"),
     }
 }
 

@@ -11,7 +11,7 @@ use pingora::{Error, ErrorSource, ErrorType, RetryType};
 
 /// How a try failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "five independent facts; the test walks all 32")]
+#[expect(clippy::struct_excessive_bools, reason = "six independent facts; the test walks all 64")]
 pub(crate) struct Failure {
     /// Whether the request may be repeated at all; see [`is_repeatable`].
     pub(crate) repeatable: bool,
@@ -21,6 +21,8 @@ pub(crate) struct Failure {
     pub(crate) kept_connection_died: bool,
     /// Whether another try for that reason was made.
     pub(crate) tried_again: bool,
+    /// Whether no connection came about and the side has another address that was not tried: nothing was sent.
+    pub(crate) other_address: bool,
     /// Whether legacy may be asked instead.
     pub(crate) may_fall_back: bool,
 }
@@ -30,20 +32,27 @@ pub(crate) struct Failure {
 pub(crate) enum Next {
     /// The client gets an error.
     GiveUp,
+    /// Once to another address of the same side; any method, as nothing was sent.
+    OtherAddress,
     /// Once more to the same side.
     SameSide,
     /// Once to legacy.
     Fallback,
 }
 
-/// Tries per request: the first, one after a dead kept connection, one fallback.
+/// Tries per request: the first, one more on the same side, one fallback.
 pub(crate) const TRIES_MAX: usize = 3;
 
 /// What follows a failure.
 pub(crate) fn next(failure: Failure) -> Next {
-    let Failure { repeatable, client_touched, kept_connection_died, tried_again, may_fall_back } =
-        failure;
-    if !repeatable || client_touched {
+    let Failure { kept_connection_died, tried_again, may_fall_back, .. } = failure;
+    if failure.client_touched {
+        return Next::GiveUp;
+    }
+    if failure.other_address {
+        return Next::OtherAddress;
+    }
+    if !failure.repeatable {
         return Next::GiveUp;
     }
     match (kept_connection_died && !tried_again, may_fall_back) {
@@ -62,11 +71,11 @@ pub(crate) fn is_repeatable(kind: RequestKind, method: &Method, bodyless: bool) 
     reads && bodyless && (*method == Method::GET || *method == Method::HEAD)
 }
 
-/// Whether an error is the kind that a dead kept connection shows.
-pub(crate) fn died_when_kept(error: &Error, reused: bool) -> bool {
+/// Whether an error on a kept connection is the kind that a dead one shows.
+pub(crate) fn died_when_kept(error: &Error) -> bool {
     match error.retry {
-        RetryType::ReusedOnly => reused,
-        RetryType::Decided(retry) => retry && reused,
+        RetryType::ReusedOnly => true,
+        RetryType::Decided(retry) => retry,
     }
 }
 
@@ -102,7 +111,7 @@ mod tests {
 
     #[test]
     fn no_failure_of_a_write_or_after_a_byte_to_the_client_is_tried_again() {
-        for bits in 0..32u8 {
+        for bits in 0..64u8 {
             let bit = |n: u8| bits & (1 << n) != 0;
             let failure = Failure {
                 repeatable: bit(0),
@@ -110,10 +119,14 @@ mod tests {
                 kept_connection_died: bit(2),
                 tried_again: bit(3),
                 may_fall_back: bit(4),
+                other_address: bit(5),
             };
             let next = next(failure);
-            if !failure.repeatable || failure.client_touched {
+            if failure.client_touched || (!failure.repeatable && !failure.other_address) {
                 assert_eq!(next, Next::GiveUp, "{failure:?}");
+            }
+            if next == Next::OtherAddress {
+                assert!(failure.other_address, "{failure:?}");
             }
             if next == Next::SameSide {
                 assert!(failure.kept_connection_died && !failure.tried_again, "{failure:?}");

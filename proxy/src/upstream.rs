@@ -31,7 +31,9 @@ pub(crate) struct Target {
     port: u16,
     group_key: u64,
     peers: ArcSwap<Vec<HttpPeer>>,
-    turn: AtomicUsize,
+    /// Index of the address in use; it moves on when a connection is refused.
+    preferred: AtomicUsize,
+    tunnels: AtomicUsize,
     /// What the upstream gets as `Host`, unless it gets the client's.
     pub(crate) host_header: Option<HeaderValue>,
 }
@@ -89,7 +91,8 @@ impl Target {
             port,
             group_key,
             peers: ArcSwap::default(),
-            turn: AtomicUsize::new(0),
+            preferred: AtomicUsize::new(0),
+            tunnels: AtomicUsize::new(0),
             host_header,
         };
         match (host, port).to_socket_addrs() {
@@ -99,17 +102,24 @@ impl Target {
         Ok(Arc::new(target))
     }
 
-    /// A peer to connect to; nothing while the name is not resolved. Several addresses take turns.
+    /// A peer to connect to; nothing while the name is not resolved. Of several addresses the one that accepted
+    /// connections last is used: `localhost` often stands for two, of which one answers.
     pub(crate) fn peer(&self) -> Option<HttpPeer> {
         let peers = self.peers.load();
-        match peers.as_slice() {
-            [] => None,
-            [only] => Some(only.clone()),
-            many => {
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed) % many.len();
-                many.get(turn).cloned()
-            }
+        peers.get(self.preferred.load(Ordering::Relaxed)).or(peers.first()).cloned()
+    }
+
+    /// Turns away from the address of a peer that refused a connection. Says whether there is another one.
+    pub(crate) fn avoid(&self, refused: &HttpPeer) -> bool {
+        let peers = self.peers.load();
+        let at = peers.iter().position(|peer| peer._address == refused._address);
+        if let Some(at) = at {
+            let next = (at + 1) % peers.len().max(1);
+            // Whoever came first has moved it already.
+            let order = Ordering::Relaxed;
+            self.preferred.compare_exchange(at, next, order, order).unwrap_or_default();
         }
+        peers.len() > 1
     }
 
     /// A peer for a tunnel: a connection of its own that is never kept for others.
@@ -120,7 +130,7 @@ impl Target {
         peer.options.read_timeout = Some(self.tunnel_idle());
         peer.options.idle_timeout = Some(Duration::from_millis(1));
         // The upper half is the tunnel's number, so that no two tunnels share a pool.
-        let number = self.turn.fetch_add(1, Ordering::Relaxed) as u64;
+        let number = self.tunnels.fetch_add(1, Ordering::Relaxed) as u64;
         peer.group_key |= number.wrapping_add(1) << 32;
         Some(peer)
     }
@@ -155,6 +165,7 @@ impl Target {
         let same = known.len() == addresses.len()
             && known.iter().zip(&addresses).all(|(p, a)| p._address.as_inet() == Some(a));
         if !same && !addresses.is_empty() {
+            self.preferred.store(0, Ordering::Relaxed);
             self.peers.store(Arc::new(addresses.into_iter().map(|a| self.peer_at(a)).collect()));
         }
     }
@@ -217,5 +228,20 @@ mod tests {
         let unknown = upstreams("no-such-host.invalid:80").unwrap();
         assert!(unknown.of(Side::Legacy, None).unwrap().peer().is_none());
         assert_eq!(unknown.named().len(), 1);
+    }
+
+    #[test]
+    fn a_refused_address_is_left_for_the_next_and_taken_up_again_in_turn() {
+        let upstreams = upstreams("127.0.0.1:1").unwrap();
+        let target = upstreams.of(Side::Legacy, None).unwrap();
+        assert!(!target.avoid(&target.peer().unwrap()));
+        target.set(["[::1]:1", "127.0.0.1:1"].map(|a| a.parse().unwrap()).into());
+        let first = target.peer().unwrap();
+        assert!(target.avoid(&first) && target.avoid(&first));
+        let second = target.peer().unwrap();
+        assert_ne!(first._address, second._address);
+        assert_eq!(target.peer().unwrap()._address, second._address);
+        assert!(target.avoid(&second));
+        assert_eq!(target.peer().unwrap()._address, first._address);
     }
 }

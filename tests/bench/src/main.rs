@@ -6,6 +6,7 @@
 mod case;
 mod child;
 mod nginx;
+mod quiet;
 mod role;
 mod run;
 mod shadow;
@@ -29,6 +30,9 @@ struct Args {
     /// Client connections.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=1024))]
     connections: u64,
+    /// Seconds to wait before each case for the machine to become quiet.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=600))]
+    wait: u64,
     /// Print one JSON object instead of the table.
     #[arg(long)]
     json: bool,

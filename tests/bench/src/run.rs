@@ -5,7 +5,7 @@
 use crate::case::Case;
 use crate::child::Running;
 use crate::wrk::Load;
-use crate::{Args, BenchError, nginx, table, wrk};
+use crate::{Args, BenchError, nginx, quiet, table, wrk};
 use std::collections::BTreeMap;
 
 /// What one case showed in one round.
@@ -37,6 +37,10 @@ pub(crate) struct Report {
     /// Name, ratio, goal in words.
     pub(crate) ratios: Vec<(String, f64, String)>,
     pub(crate) not_run: Vec<String>,
+    /// Cases that began although other programs used the CPU.
+    pub(crate) disturbed: u64,
+    /// Cases in all.
+    pub(crate) shots: u64,
 }
 
 /// Runs all cases and prints the result.
@@ -50,9 +54,12 @@ pub(crate) fn run(args: &Args) -> Result<(), BenchError> {
     let legacy = Running::role(&["upstream"])?;
     let new = Running::role(&["upstream"])?;
     let mut shots: BTreeMap<usize, Vec<Shot>> = BTreeMap::new();
+    let (mut disturbed, mut count) = (0, 0);
     for round in 1..=args.rounds {
         for (index, case) in cases.iter().enumerate() {
             table::progress(round, args.rounds, case.title());
+            count += 1;
+            disturbed += u64::from(!quiet::wait(args.wait));
             let shot = shoot(*case, args, &legacy.address, &new.address)?;
             shots.entry(index).or_default().push(shot);
         }
@@ -68,6 +75,8 @@ pub(crate) fn run(args: &Args) -> Result<(), BenchError> {
         optimised_build: !cfg!(debug_assertions),
         ratios: ratios(&rows),
         rows,
+        disturbed,
+        shots: count,
         not_run: not_run.map(|case| format!("{}: nginx is not installed", case.title())).collect(),
     };
     table::print(&report, args.json)

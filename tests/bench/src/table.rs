@@ -51,6 +51,10 @@ fn table(report: &Report) -> String {
             .map(|(name, value, goal)| format!("{name:<40} {value:>6.2}   goal {goal}")),
     );
     lines.extend(report.not_run.iter().map(|why| format!("not run: {why}")));
+    if report.disturbed > 0 {
+        let Report { disturbed, shots, .. } = report;
+        lines.push(format!("{disturbed} of {shots} runs began while other programs used the CPU"));
+    }
     if !report.optimised_build {
         lines.push("not an optimised build: these numbers mean nothing; use --release".to_owned());
     }
