@@ -175,6 +175,15 @@ fn the_commands_answer_on_an_untouched_installation() {
 }
 
 #[test]
+fn looking_makes_no_control_store() {
+    let folder = Folder::with_config(CONFIG);
+    snapshot("status_before_serve", &folder, &folder.run(&["status"]));
+    assert_eq!(folder.json(&["route", "list"])["endpoints"].as_array().unwrap().len(), 2);
+    folder.expect(&["route", "why", "GET", "/users/3/messages"], 0);
+    assert!(!folder.file("banyan-control.db").exists());
+}
+
+#[test]
 fn a_port_in_use_is_exit_6_and_names_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

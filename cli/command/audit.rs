@@ -14,7 +14,7 @@ pub(crate) async fn run(
     args: &AuditArgs,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let store = control::open(config).await?;
+    let store = control::look(config).await?;
     let entries =
         store.audit(args.limit, None).await.map_err(|error| control::store_failure(&error))?;
     if output.is_json() {

@@ -182,7 +182,7 @@ async fn online(config: &Config) -> Vec<Line> {
 }
 
 async fn control_store(config: &Config) -> Line {
-    match banyan_control::open(&config.control.store).await {
+    match banyan_control::open_existing(&config.control.store).await {
         Ok(store) => Line::new(Finding::Ok, "control", format!("{} answers", store.location())),
         Err(error) => {
             Line::new(Finding::Fail, "control", error.to_string()).hint(Some(error.hint()))

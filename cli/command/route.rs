@@ -7,12 +7,15 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, Paint, ago, columns, thousands};
 use crate::wiring::control;
-use banyan_control::{ControlStore, Instance};
+use banyan_control::shadow::Outcomes;
+use banyan_control::{ControlError, ControlStore, Instance};
 use banyan_domain::compiled::RoutedEndpoint;
 use banyan_domain::{
-    Compiled, Decision, EndpointKind, Mirror, Outcome, RequestHead, RouteTable, decide,
+    Compiled, Decision, EndpointKind, EndpointName, Mirror, Outcome, RequestHead, RouteTable,
+    decide,
 };
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 pub(crate) async fn run(
     config: &Config,
@@ -45,21 +48,35 @@ struct Live {
     table: RouteTable,
     compiled: Compiled,
     instances: Vec<Instance>,
+    outcomes: BTreeMap<EndpointName, Outcomes>,
 }
 
-async fn live(config: &Config, store: &dyn ControlStore) -> Result<Live, Failure> {
-    let table = store.table().await.map_err(|error| control::store_failure(&error))?;
-    let instances = store.instances().await.map_err(|error| control::store_failure(&error))?;
+type Read = (RouteTable, Vec<Instance>, BTreeMap<EndpointName, Outcomes>);
+
+async fn read(store: &dyn ControlStore) -> Result<Read, ControlError> {
+    Ok((store.table().await?, store.instances().await?, store.shadow_outcomes(None).await?))
+}
+
+/// Before the first `serve` there is no store: then the declared starting phases are what is live.
+async fn live(config: &Config) -> Result<Live, Failure> {
+    let opened = banyan_control::open_existing(&config.control.store).await;
+    let read = match opened {
+        Err(ControlError::Missing { .. }) => {
+            Ok((RouteTable::default(), Vec::new(), BTreeMap::new()))
+        }
+        Err(error) => Err(error),
+        Ok(store) => read(store.as_ref()).await,
+    };
+    let (table, instances, outcomes) = read.map_err(|error| control::store_failure(&error))?;
     let compiled = Compiled::new(&config.catalogue, &table).map_err(|errors| {
         let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         Failure::new("banyan::config::invalid", Exit::Config, text)
     })?;
-    Ok(Live { table, compiled, instances })
+    Ok(Live { table, compiled, instances, outcomes })
 }
 
 async fn list(config: &Config, output: &Output) -> Result<Exit, Failure> {
-    let store = control::open(config).await?;
-    let live = live(config, store.as_ref()).await?;
+    let live = live(config).await?;
     if output.is_json() {
         let endpoints: Vec<Value> =
             live.compiled.endpoints().iter().map(|e| describe(e, &live)).collect();
@@ -119,8 +136,7 @@ fn describe(endpoint: &RoutedEndpoint, live: &Live) -> Value {
 
 async fn show(config: &Config, name: &str, output: &Output) -> Result<Exit, Failure> {
     let name = flip::endpoint(config, name)?;
-    let store = control::open(config).await?;
-    let live = live(config, store.as_ref()).await?;
+    let live = live(config).await?;
     let Some(endpoint) = live.compiled.endpoints().iter().find(|e| e.spec.name == name) else {
         return Err(Failure::new(
             "banyan::name::unknown",
@@ -128,9 +144,7 @@ async fn show(config: &Config, name: &str, output: &Output) -> Result<Exit, Fail
             format!("endpoint `{name}` is not declared"),
         ));
     };
-    let outcomes =
-        store.shadow_outcomes(None).await.map_err(|error| control::store_failure(&error))?;
-    let seen = outcomes.get(&name).cloned().unwrap_or_default();
+    let seen = live.outcomes.get(&name).cloned().unwrap_or_default();
     if output.is_json() {
         let data = json!({
             "endpoint": describe(endpoint, &live),
@@ -190,8 +204,7 @@ async fn why(config: &Config, request: &Request<'_>, output: &Output) -> Result<
         headers.push((name.trim().to_owned(), value.trim().to_owned()));
     }
     let path = path_of(request.url);
-    let store = control::open(config).await?;
-    let live = live(config, store.as_ref()).await?;
+    let live = live(config).await?;
     let head = RequestHead {
         method: &request.method.to_ascii_uppercase(),
         path: path.as_bytes(),

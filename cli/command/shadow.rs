@@ -82,7 +82,7 @@ async fn build(
     for name in &evidence.endpoints {
         super::flip::endpoint(config, name)?;
     }
-    let store = control::open(config).await?;
+    let store = control::look(config).await?;
     let table = store.table().await.map_err(|error| control::store_failure(&error))?;
     let stored =
         store.shadow_summary(since_ms).await.map_err(|error| control::store_failure(&error))?;

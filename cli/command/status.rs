@@ -18,7 +18,7 @@ pub(crate) async fn run(
     args: &StatusArgs,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let store = control::open(config).await?;
+    let store = control::look(config).await?;
     if !args.watch {
         show(config, store.as_ref(), output).await?;
         return Ok(Exit::Yes);

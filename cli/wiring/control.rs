@@ -16,6 +16,15 @@ pub(crate) async fn open(config: &Config) -> Result<Arc<dyn ControlStore>, Failu
     banyan_control::open(&config.control.store).await.map_err(|error| store_failure(&error))
 }
 
+/// The store of the configuration, for commands that only look: they never make one.
+///
+/// # Errors
+/// Exit 6 when there is none yet or it cannot be reached, with the store's own hint.
+pub(crate) async fn look(config: &Config) -> Result<Arc<dyn ControlStore>, Failure> {
+    let store = banyan_control::open_existing(&config.control.store).await;
+    store.map_err(|error| store_failure(&error))
+}
+
 /// A store error as a failure.
 pub(crate) fn store_failure(error: &ControlError) -> Failure {
     let is_config = matches!(error, ControlError::Unsupported { .. });
