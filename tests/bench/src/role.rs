@@ -33,10 +33,18 @@ pub(crate) enum Mode {
 }
 
 /// Answer of the upstreams: a small JSON object with the headers of a Rails application.
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json; charset=utf-8\r\n\
-    cache-control: max-age=0, private, must-revalidate\r\netag: W/\"5a1d\"\r\nx-request-id: 6f0e\r\n\
-    x-runtime: 0.001234\r\ncontent-length: 91\r\n\r\n\
-    {\"message\":{\"id\":91,\"thread_id\":12,\"subject\":\"Hi\",\"body\":\"How are you?\",\"read\":true},\"ok\":1}";
+const BODY: &str = r#"{"message":{"id":91,"thread_id":12,"subject":"Hi","body":"How are you?","read":true},"ok":1}"#;
+
+/// The whole answer. A wrong length would cost a connection per request and drown every difference.
+fn answer() -> Vec<u8> {
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json; charset=utf-8\r\n\
+         cache-control: max-age=0, private, must-revalidate\r\netag: W/\"5a1d\"\r\n\
+         x-request-id: 6f0e\r\nx-runtime: 0.001234\r\ncontent-length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    )
+    .into_bytes()
+}
 
 /// Plays a role until standard input is closed.
 pub(crate) fn play(role: &Role) -> Result<(), BenchError> {
@@ -88,11 +96,12 @@ async fn answer_all(mut stream: tokio::net::TcpStream) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let answer = answer();
     let mut bytes = Vec::with_capacity(4096);
     loop {
         while let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             bytes.drain(..end + 4);
-            if stream.write_all(ANSWER).await.is_err() {
+            if stream.write_all(&answer).await.is_err() {
                 return;
             }
         }
