@@ -147,8 +147,9 @@ impl Part {
     /// SIGTERM, then waits; after `patience` it is killed.
     pub(crate) async fn stop(mut self, patience: Duration) {
         if let Some(id) = self.child.id() {
-            let mut kill = Command::new("kill");
-            kill.args(["-TERM", &id.to_string()]).stderr(Stdio::null());
+            // The shell's own `kill`: the program of that name is not on every machine.
+            let mut kill = Command::new("sh");
+            kill.args(["-c", &format!("kill -TERM {id}")]).stderr(Stdio::null());
             drop(kill.status().await);
         }
         if tokio::time::timeout(patience, self.child.wait()).await.is_err() {

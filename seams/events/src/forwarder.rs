@@ -238,8 +238,10 @@ impl Forwarder {
                 () = tokio::time::sleep(lease.renew_every()) => {}
             }
         }
-        let brokers = Brokers::connect(&self.config).await?;
-        brokers.declare(&self.config).await?;
+        let brokers = tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            brokers = Brokers::ready(&self.config) => brokers?,
+        };
         let mut sides = Vec::with_capacity(self.config.raw.len());
         for side in self.config.raw.keys() {
             let parts = SideParts { forwarder: self, lease, brokers: &brokers };
@@ -297,6 +299,13 @@ struct Brokers {
 }
 
 impl Brokers {
+    /// Connected, and everything declared.
+    async fn ready(config: &ForwarderConfig) -> Result<Self, ForwarderError> {
+        let brokers = Self::connect(config).await?;
+        brokers.declare(config).await?;
+        Ok(brokers)
+    }
+
     async fn connect(config: &ForwarderConfig) -> Result<Self, ForwarderError> {
         let mut by_url = HashMap::new();
         for (place, url) in config.places() {

@@ -15,9 +15,12 @@ const BOOT_MAX: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    command: Command,
+    answers: fn(u16) -> bool,
     port: u16,
     directory: TempDir,
-    _watchdog: Watchdog,
+    /// One per start; each is let go only at the end, for letting one go removes the directory.
+    watchdogs: Vec<Watchdog>,
 }
 
 /// Kills a process group when this process ends.
@@ -37,6 +40,37 @@ impl Server {
         self.directory.path()
     }
 
+    /// SIGKILL to the whole server, as a crash of its machine would; its data stays.
+    pub fn kill(&mut self) {
+        signal("KILL", self.child.id());
+        drop(self.child.wait());
+    }
+
+    /// Starts a killed server on its old port and data.
+    ///
+    /// # Errors
+    /// Why it does not answer.
+    pub fn start_again(&mut self) -> Result<(), String> {
+        let child = self.command.spawn();
+        self.child = child.map_err(|error| format!("{:?}: {error}", self.command))?;
+        self.watchdogs.push(watch(self.child.id(), self.directory.path())?);
+        self.wait_until_it_answers()
+    }
+
+    fn wait_until_it_answers(&mut self) -> Result<(), String> {
+        let started = Instant::now();
+        while !(self.answers)(self.port) {
+            let ended = self.child.try_wait().ok().flatten();
+            if ended.is_some() || started.elapsed() > BOOT_MAX {
+                let log = std::fs::read_to_string(self.directory.path().join("log"));
+                let log = log.unwrap_or_default();
+                return Err(format!("{:?} does not answer ({ended:?}): {log}", self.command));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
     /// Sends a signal such as `KILL`, `STOP` or `CONT` to the whole server.
     pub fn signal(&self, name: &str) {
         signal(name, self.child.id());
@@ -45,8 +79,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        signal("KILL", self.child.id());
-        drop(self.child.wait());
+        self.kill();
     }
 }
 
@@ -74,24 +107,15 @@ pub(crate) fn boot(
     directory: TempDir,
     answers: fn(u16) -> bool,
 ) -> Result<Server, String> {
-    let log_path = directory.path().join("log");
-    let log = std::fs::File::options().create(true).append(true).open(&log_path);
+    let log = std::fs::File::options().create(true).append(true).open(directory.path().join("log"));
     let log = log.map_err(|error| error.to_string())?;
     let errors = log.try_clone().map_err(|error| error.to_string())?;
     command.current_dir(directory.path()).process_group(0).stdin(Stdio::null());
     let child = command.stdout(log).stderr(errors).spawn();
     let child = child.map_err(|error| format!("{command:?}: {error}"))?;
-    let watchdog = watch(child.id())?;
-    let mut server = Server { child, port, directory, _watchdog: watchdog };
-    let started = Instant::now();
-    while !answers(port) {
-        let ended = server.child.try_wait().ok().flatten();
-        if ended.is_some() || started.elapsed() > BOOT_MAX {
-            let log = std::fs::read_to_string(&log_path).unwrap_or_default();
-            return Err(format!("{command:?} does not answer ({ended:?}): {log}"));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let watchdog = watch(child.id(), directory.path())?;
+    let mut server = Server { child, command, answers, port, directory, watchdogs: vec![watchdog] };
+    server.wait_until_it_answers()?;
     Ok(server)
 }
 
@@ -100,10 +124,13 @@ pub(crate) fn accepts(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
-/// A child that waits for the end of its stdin, that is for the end of this process, then kills the group.
-pub(crate) fn watch(group: u32) -> Result<Watchdog, String> {
+/// A child that waits for the end of its stdin, that is for the end of this process, then kills the group and
+/// removes its directory.
+pub(crate) fn watch(group: u32, directory: &Path) -> Result<Watchdog, String> {
+    let script = "cat >/dev/null; kill -KILL -$0 2>/dev/null; sleep 0.2; rm -rf \"$1\"";
     let mut child = Command::new("sh")
-        .args(["-c", "cat >/dev/null; kill -KILL -- -$0 2>/dev/null", &group.to_string()])
+        .args(["-c", script, &group.to_string()])
+        .arg(directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -115,8 +142,9 @@ pub(crate) fn watch(group: u32) -> Result<Watchdog, String> {
 
 /// Signals a process group; one that is gone already is fine.
 pub(crate) fn signal(name: &str, group: u32) {
-    let mut kill = Command::new("kill");
-    kill.arg(format!("-{name}")).arg("--").arg(format!("-{group}")).stderr(Stdio::null());
+    // The shell's own `kill`: the program of that name is not on every machine.
+    let mut kill = Command::new("sh");
+    kill.args(["-c", &format!("kill -{name} -{group}")]).stderr(Stdio::null());
     drop(kill.status());
 }
 

@@ -38,7 +38,7 @@ pub fn rabbitmq() -> Result<RabbitMq, String> {
     environment(&mut epmd, directory.path(), &ports);
     epmd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     let epmd = epmd.spawn().map_err(|error| format!("epmd: {error}"))?;
-    let watchdog = watch(epmd.id())?;
+    let watchdog = watch(epmd.id(), directory.path())?;
     let mut start = Command::new(program);
     environment(&mut start, directory.path(), &ports);
     let server = boot(start, port, directory, speaks_amqp)?;
@@ -56,9 +56,9 @@ impl RabbitMq {
         format!("amqp://{USER}:{PASSWORD}@127.0.0.1:{}/t{vhost}", self.server.port())
     }
 
-    /// The node, for signals.
-    pub fn server(&self) -> &Server {
-        &self.server
+    /// The node, to kill and start again.
+    pub fn server(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

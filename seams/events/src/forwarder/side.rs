@@ -95,7 +95,7 @@ impl<'a> SideLoop<'a> {
         Ok(())
     }
 
-    async fn pause(&self, step: Step) {
+    async fn pause(&mut self, step: Step) {
         self.forwarder.pause.at(self.side, step).await;
     }
 
@@ -111,27 +111,13 @@ impl<'a> SideLoop<'a> {
                 message: &delivery.message,
             })
             .collect();
-        let owners = self.owners(&arrivals).await?;
+        let owners = ask_owners(self.forwarder, &arrivals).await?;
         let terms = Terms { config, claim: &self.claim, side: self.side, owners: &owners };
         let decided = self.forwarder.store.decide(&terms, &mut self.unacked, &arrivals).await?;
         for (arrival, decided) in arrivals.iter().zip(&decided).filter(|(_, d)| d.fresh) {
             metrics::decided(arrival.context, self.side, decided.decision);
         }
         Ok(decided)
-    }
-
-    /// Asks once per context and batch.
-    async fn owners(
-        &self,
-        arrivals: &[Arrival<'_>],
-    ) -> Result<BTreeMap<ContextName, (Side, Epoch)>, ForwarderError> {
-        let mut owners = BTreeMap::new();
-        for context in arrivals.iter().filter_map(|arrival| arrival.context) {
-            if !owners.contains_key(context) {
-                owners.insert(context.clone(), self.forwarder.owners.owner(context).await?);
-            }
-        }
-        Ok(owners)
     }
 
     /// Publishes what the decisions say, in the order of the raw queue; answers the rows.
@@ -187,4 +173,18 @@ impl<'a> SideLoop<'a> {
         }
         Ok(())
     }
+}
+
+/// Asks once per context and batch.
+async fn ask_owners(
+    forwarder: &Forwarder,
+    arrivals: &[Arrival<'_>],
+) -> Result<BTreeMap<ContextName, (Side, Epoch)>, ForwarderError> {
+    let mut owners = BTreeMap::new();
+    for context in arrivals.iter().filter_map(|arrival| arrival.context) {
+        if !owners.contains_key(context) {
+            owners.insert(context.clone(), forwarder.owners.owner(context).await?);
+        }
+    }
+    Ok(owners)
 }

@@ -31,7 +31,8 @@ async fn child_takes_messages_and_hangs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_of_a_killed_process_come_back_in_order() {
     let place = Place::embedded();
-    let topology = one_queue().queue("seen", QueueOptions::default()).bind("seen", "x", "from.child");
+    let topology =
+        one_queue().queue("seen", QueueOptions::default()).bind("seen", "x", "from.child");
     let broker = place.with(&topology).await;
     broker.publish_all((0..8).map(|i| numbered("x", "a", i)).collect()).await.unwrap();
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())

@@ -1,6 +1,11 @@
 //! The promises of the brokers and of the forwarder, kept on both brokers by the same tests.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may panic, and says what it waited for"
+)]
 
 mod broker;
 mod embedded;
-mod rabbit_server;
+mod forwarder;
 mod world;

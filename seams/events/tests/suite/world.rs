@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use banyan_events::broker::{self, Broker, Consumer, Delivery, Message, Topology};
 
-use crate::rabbit_server;
+use banyan_test_servers::{RabbitMq, or_skip, rabbitmq};
+use tokio::sync::OnceCell;
+
+/// The RabbitMQ that the tests share; `None` when it is not installed.
+static SHARED: OnceCell<Option<RabbitMq>> = OnceCell::const_new();
 
 /// Longest wait for something that must happen.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -26,7 +30,8 @@ impl Place {
     }
 
     pub(crate) async fn rabbitmq() -> Option<Self> {
-        let url = rabbit_server::fresh_url().await?;
+        let start = || async { or_skip(tokio::task::spawn_blocking(rabbitmq).await.unwrap()) };
+        let url = SHARED.get_or_init(start).await.as_ref()?.fresh_url();
         Some(Self { url, directory: tempfile::tempdir().unwrap() })
     }
 

@@ -3,7 +3,7 @@
 //! It runs on its own thread with its own small runtime, so that it lives as long as any handle of the file
 //! and not as long as the runtime that opened it first.
 //!
-//! What must stay true: an answer leaves only after the commit that it speaks of; a refused request has
+//! What must stay true: an answer leaves only after the commit that it speaks of; a refused message has
 //! written nothing; a wait for messages costs one cheap read per tick and no write lock.
 
 use std::path::PathBuf;

@@ -1,8 +1,11 @@
 //! The SQL of the embedded broker: tables, and each act on them.
 //!
-//! What must stay true: an act that is refused has written nothing (all checks come before the first write);
+//! What must stay true: a message that is refused has written nothing (all checks come before the first write);
 //! `queues.length` equals the number of its entries; a session row is the right to take, acknowledge and
 //! publish, and whoever deletes it has put its entries back first.
+
+mod declare;
+mod publish;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,7 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSyn
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, Sqlite, SqliteConnection, Transaction};
 
 use crate::broker::{
-    BrokerError, Delivery, ExchangeKind, Message, PublishId, QueueOptions, Topology, topic_matches,
+    BrokerError, Delivery, ExchangeKind, Message, PublishId, QueueOptions, topic_matches,
 };
 
 /// Longest wait for another process that holds the file.
@@ -263,266 +266,6 @@ impl Work<'_> {
         storage(self.path, error)
     }
 
-    pub(super) async fn declare(&mut self, topology: &Topology) -> Result<(), BrokerError> {
-        self.check_exchanges(topology).await?;
-        self.check_queues(topology).await?;
-        self.check_bindings(topology).await?;
-        self.write_topology(topology).await.map_err(|error| self.failed(&*error))
-    }
-
-    async fn check_exchanges(&mut self, topology: &Topology) -> Result<(), BrokerError> {
-        for (name, kind) in &topology.exchanges {
-            let known: Option<String> =
-                self.value_of("SELECT kind FROM exchanges WHERE name = ?1", name).await?;
-            if known.as_deref().is_some_and(|known| known != kind_word(*kind)) {
-                let reason = format!("it is {}", known.unwrap_or_default());
-                return Err(BrokerError::TopologyConflict { name: name.clone(), reason });
-            }
-        }
-        Ok(())
-    }
-
-    async fn check_queues(&mut self, topology: &Topology) -> Result<(), BrokerError> {
-        for (name, options) in &topology.queues {
-            let known: Option<String> =
-                self.value_of("SELECT options FROM queues WHERE name = ?1", name).await?;
-            let wanted = serde_json::to_string(options).map_err(|error| self.failed(&error))?;
-            if known.as_ref().is_some_and(|known| *known != wanted) {
-                let reason = format!("it has {}", known.unwrap_or_default());
-                return Err(BrokerError::TopologyConflict { name: name.clone(), reason });
-            }
-        }
-        Ok(())
-    }
-
-    async fn check_bindings(&mut self, topology: &Topology) -> Result<(), BrokerError> {
-        for binding in &topology.bindings {
-            let (exchange, queue) = (&binding.exchange, &binding.queue);
-            if !topology.exchanges.iter().any(|(name, _)| name == exchange)
-                && self
-                    .value_of("SELECT kind FROM exchanges WHERE name = ?1", exchange)
-                    .await?
-                    .is_none()
-            {
-                return Err(BrokerError::NoExchange { exchange: exchange.clone() });
-            }
-            if !topology.queues.iter().any(|(name, _)| name == queue)
-                && self
-                    .value_of("SELECT options FROM queues WHERE name = ?1", queue)
-                    .await?
-                    .is_none()
-            {
-                return Err(BrokerError::NoQueue { queue: queue.clone() });
-            }
-        }
-        Ok(())
-    }
-
-    async fn value_of(
-        &mut self,
-        query: &'static str,
-        key: &str,
-    ) -> Result<Option<String>, BrokerError> {
-        let path = self.path;
-        sqlx::query_scalar(query)
-            .bind(key)
-            .fetch_optional(&mut *self.tx)
-            .await
-            .map_err(|error| storage(path, &error))
-    }
-
-    async fn write_topology(
-        &mut self,
-        topology: &Topology,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let mut written = 0;
-        for (name, kind) in &topology.exchanges {
-            let insert = "INSERT OR IGNORE INTO exchanges (name, kind) VALUES (?1, ?2)";
-            let query = sqlx::query(insert).bind(name).bind(kind_word(*kind));
-            written += query.execute(&mut *self.tx).await?.rows_affected();
-        }
-        for (name, options) in &topology.queues {
-            let insert =
-                "INSERT OR IGNORE INTO queues (name, options, single_active) VALUES (?1, ?2, ?3)";
-            let query = sqlx::query(insert)
-                .bind(name)
-                .bind(serde_json::to_string(options)?)
-                .bind(options.single_active_consumer);
-            written += query.execute(&mut *self.tx).await?.rows_affected();
-        }
-        for binding in &topology.bindings {
-            let insert =
-                "INSERT OR IGNORE INTO bindings (exchange, queue, pattern) VALUES (?1, ?2, ?3)";
-            let query = sqlx::query(insert)
-                .bind(&binding.exchange)
-                .bind(&binding.queue)
-                .bind(&binding.pattern);
-            written += query.execute(&mut *self.tx).await?.rows_affected();
-        }
-        if written > 0 {
-            // A fresh token, not a counter: a number could be reused after a rollback.
-            sqlx::query("UPDATE meta SET value = ?1 WHERE key = 'topology'")
-                .bind(uuid::Uuid::new_v4().to_string())
-                .execute(&mut *self.tx)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Stores all messages, or none: every check comes before the first write.
-    pub(super) async fn publish(
-        &mut self,
-        session: Option<i64>,
-        messages: &[Message],
-    ) -> Result<(), BrokerError> {
-        if let Some(session) = session {
-            self.check_session(session, "").await?;
-        }
-        self.refresh_routes().await?;
-        let mut planned = Vec::with_capacity(messages.len());
-        let mut added: HashMap<String, i64> = HashMap::new();
-        let mut ids = HashSet::new();
-        for message in messages {
-            let id = message.publish_id.as_ref();
-            let repeated = id.is_some_and(|id| !ids.insert(id));
-            if repeated || self.already_published(id).await? {
-                continue;
-            }
-            let queues = self.routes.queues_of(message)?;
-            for queue in &queues {
-                *added.entry(queue.clone()).or_default() += 1;
-            }
-            planned.push((message, queues));
-        }
-        for (queue, count) in &added {
-            self.check_room(queue, *count).await?;
-        }
-        self.write_messages(&planned, &added).await.map_err(|error| self.failed(&*error))
-    }
-
-    async fn check_session(&mut self, session: i64, queue: &str) -> Result<(), BrokerError> {
-        let path = self.path;
-        let there: Option<i64> = sqlx::query_scalar("SELECT id FROM sessions WHERE id = ?1")
-            .bind(session)
-            .fetch_optional(&mut *self.tx)
-            .await
-            .map_err(|error| storage(path, &error))?;
-        there.map(|_| ()).ok_or_else(|| lost(queue))
-    }
-
-    async fn refresh_routes(&mut self) -> Result<(), BrokerError> {
-        let version = self.value_of("SELECT value FROM meta WHERE key = ?1", "topology").await?;
-        let version = version.unwrap_or_default();
-        if version != self.routes.version {
-            let routes = self.read_routes(version).await.map_err(|error| self.failed(&*error))?;
-            *self.routes = routes;
-        }
-        Ok(())
-    }
-
-    async fn read_routes(
-        &mut self,
-        version: String,
-    ) -> Result<Routes, Box<dyn std::error::Error + Send + Sync>> {
-        let mut routes = Routes { version, ..Routes::default() };
-        let exchanges: Vec<(String, String)> =
-            sqlx::query_as("SELECT name, kind FROM exchanges").fetch_all(&mut *self.tx).await?;
-        for (name, kind) in exchanges {
-            let kind = serde_json::from_value(kind.into())?;
-            routes.exchanges.insert(name, Exchange { kind, bindings: Vec::new() });
-        }
-        let bindings: Vec<(String, String, String)> =
-            sqlx::query_as("SELECT exchange, pattern, queue FROM bindings")
-                .fetch_all(&mut *self.tx)
-                .await?;
-        for (exchange, pattern, queue) in bindings {
-            if let Some(exchange) = routes.exchanges.get_mut(&exchange) {
-                exchange.bindings.push((pattern, queue));
-            }
-        }
-        let queues: Vec<(String, String)> =
-            sqlx::query_as("SELECT name, options FROM queues").fetch_all(&mut *self.tx).await?;
-        for (name, options) in queues {
-            let options: QueueOptions = serde_json::from_str(&options)?;
-            routes.length_max.insert(name, options.max_length.unwrap_or(LENGTH_MAX));
-        }
-        Ok(routes)
-    }
-
-    async fn already_published(&mut self, id: Option<&PublishId>) -> Result<bool, BrokerError> {
-        let Some(id) = id else { return Ok(false) };
-        let path = self.path;
-        let query = "SELECT 1 FROM published WHERE publisher = ?1 AND sequence = ?2";
-        let known: Option<i64> = sqlx::query_scalar(query)
-            .bind(&id.publisher)
-            .bind(id.sequence)
-            .fetch_optional(&mut *self.tx)
-            .await
-            .map_err(|error| storage(path, &error))?;
-        Ok(known.is_some())
-    }
-
-    async fn check_room(&mut self, queue: &str, count: i64) -> Result<(), BrokerError> {
-        let length_max = self.routes.length_max.get(queue).copied().unwrap_or(LENGTH_MAX);
-        let path = self.path;
-        let length: i64 = sqlx::query_scalar("SELECT length FROM queues WHERE name = ?1")
-            .bind(queue)
-            .fetch_one(&mut *self.tx)
-            .await
-            .map_err(|error| storage(path, &error))?;
-        if length + count > i64::from(length_max) {
-            return Err(BrokerError::QueueFull { queue: queue.to_owned(), length_max });
-        }
-        Ok(())
-    }
-
-    async fn write_messages(
-        &mut self,
-        planned: &[(&Message, Vec<String>)],
-        added: &HashMap<String, i64>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        for (message, queues) in planned {
-            if let Some(id) = &message.publish_id {
-                self.remember(id).await?;
-            }
-            let properties = serde_json::to_string(&message.properties)?;
-            for queue in queues {
-                sqlx::query(INSERT_ENTRY)
-                    .bind(queue)
-                    .bind(&message.exchange)
-                    .bind(&message.routing_key)
-                    .bind(&properties)
-                    .bind(&message.body)
-                    .execute(&mut *self.tx)
-                    .await?;
-            }
-        }
-        for (queue, count) in added {
-            sqlx::query("UPDATE queues SET length = length + ?2 WHERE name = ?1")
-                .bind(queue)
-                .bind(count)
-                .execute(&mut *self.tx)
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn remember(&mut self, id: &PublishId) -> Result<(), sqlx::Error> {
-        sqlx::query("INSERT OR IGNORE INTO published (publisher, sequence) VALUES (?1, ?2)")
-            .bind(&id.publisher)
-            .bind(id.sequence)
-            .execute(&mut *self.tx)
-            .await?;
-        if id.sequence % FORGET_EVERY == 0 {
-            sqlx::query("DELETE FROM published WHERE publisher = ?1 AND sequence < ?2")
-                .bind(&id.publisher)
-                .bind(id.sequence - PUBLISH_IDS_MAX)
-                .execute(&mut *self.tx)
-                .await?;
-        }
-        Ok(())
-    }
-
     pub(super) async fn open_session(
         &mut self,
         queue: &str,
@@ -616,40 +359,5 @@ impl Work<'_> {
                 .await
                 .map_err(|error| storage(path, &error))?;
         Ok(u64::try_from(waiting).unwrap_or(0))
-    }
-}
-
-impl Routes {
-    /// The queues that get a message: each at most once, none when nothing is bound.
-    fn queues_of(&self, message: &Message) -> Result<Vec<String>, BrokerError> {
-        let key = message.routing_key.as_str();
-        if message.exchange.is_empty() {
-            return Ok(self.length_max.keys().filter(|queue| *queue == key).cloned().collect());
-        }
-        let exchange = self
-            .exchanges
-            .get(&message.exchange)
-            .ok_or_else(|| BrokerError::NoExchange { exchange: message.exchange.clone() })?;
-        let mut queues: Vec<String> = exchange
-            .bindings
-            .iter()
-            .filter(|(pattern, _)| match exchange.kind {
-                ExchangeKind::Topic => topic_matches(pattern, key),
-                ExchangeKind::Fanout => true,
-                ExchangeKind::Direct => pattern == key,
-            })
-            .map(|(_, queue)| queue.clone())
-            .collect();
-        queues.sort_unstable();
-        queues.dedup();
-        Ok(queues)
-    }
-}
-
-fn kind_word(kind: ExchangeKind) -> &'static str {
-    match kind {
-        ExchangeKind::Topic => "topic",
-        ExchangeKind::Fanout => "fanout",
-        ExchangeKind::Direct => "direct",
     }
 }

@@ -12,17 +12,35 @@ pub(super) fn reply_code(error: &lapin::Error) -> Option<u16> {
     if let ErrorKind::ProtocolError(error) = error.kind() { Some(error.get_id()) } else { None }
 }
 
+/// Header that a quorum queue adds to a redelivered message; not part of what was published.
+const DELIVERY_COUNT: &str = "x-delivery-count";
+
 pub(super) fn from_delivery(delivery: lapin::message::Delivery) -> Delivery {
+    let mut properties = from_amqp(&delivery.properties);
+    if delivery.redelivered {
+        remove_delivery_count(&mut properties);
+    }
     Delivery {
         tag: delivery.delivery_tag,
         redelivered: delivery.redelivered,
         message: Message {
             exchange: delivery.exchange.into(),
             routing_key: delivery.routing_key.into(),
-            properties: from_amqp(&delivery.properties),
+            properties,
             body: delivery.data,
             publish_id: None,
         },
+    }
+}
+
+/// A table that was made only to hold the count goes with it. (A published empty table goes too; nobody can
+/// tell them apart.)
+fn remove_delivery_count(properties: &mut Properties) {
+    if let Some(headers) = &mut properties.headers
+        && headers.remove(DELIVERY_COUNT).is_some()
+        && headers.is_empty()
+    {
+        properties.headers = None;
     }
 }
 
