@@ -97,7 +97,7 @@ mod tests {
         let mut slow = Pace::new(Some(1), 1, 2, Limit::new(stop.clone(), None));
         stop.cancel();
         assert_eq!(slow.turn().await, Err(Stopped));
-        assert_eq!(slow.rest(Duration::from_secs(3_600)).await, Err(Stopped));
+        assert_eq!(slow.rest(Duration::from_hours(1)).await, Err(Stopped));
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! Traffic against a tiny site: nothing is found on a sound one, and each known fault is found and explained.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod site;
 
 use fixture_traffic::{Endpoint, TrafficArgs, TrafficError, TrafficSummary, run};
