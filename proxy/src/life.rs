@@ -40,17 +40,18 @@ pub(crate) struct Life(pub(crate) Arc<Plane>);
 
 #[async_trait::async_trait]
 impl ProxyHttp for Life {
-    type CTX = Call;
+    /// Boxed: pingora moves it from future to future, and it is large.
+    type CTX = Box<Call>;
 
-    fn new_ctx(&self) -> Call {
-        Call::new(OnTheWay::new(&self.0.counts.requests, Gauge::Requests))
+    fn new_ctx(&self) -> Self::CTX {
+        Box::new(Call::new(OnTheWay::new(&self.0.counts.requests, Gauge::Requests)))
     }
 
     /// No module: compression is the sides' business, and an unused module costs time on each request.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     /// Steps 1 to 3: check, match, decide.
-    async fn request_filter(&self, session: &mut Session, call: &mut Call) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, call: &mut Self::CTX) -> Result<bool> {
         match self.0.admit(session, call) {
             // Step 4, holding a write while its context is cut over, belongs here: before any body is read.
             Ok(()) => Ok(false),
@@ -62,7 +63,7 @@ impl ProxyHttp for Life {
     }
 
     /// Step 5, forward: where to. Called again on a retry, so it only reads what was decided.
-    async fn upstream_peer(&self, _: &mut Session, call: &mut Call) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _: &mut Session, call: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         if let Some(peer) = self.peer(call) {
             return Ok(peer);
         }
@@ -82,7 +83,7 @@ impl ProxyHttp for Life {
         &self,
         session: &mut Session,
         head: &mut RequestHeader,
-        call: &mut Call,
+        call: &mut Self::CTX,
     ) -> Result<()> {
         self.edit_request(session, head, call)?;
         if matches!(call.capture, Capture::Planned | Capture::Running(_)) {
@@ -97,7 +98,7 @@ impl ProxyHttp for Life {
         &self,
         _session: &mut Session,
         head: &mut ResponseHeader,
-        call: &mut Call,
+        call: &mut Self::CTX,
     ) -> Result<()> {
         let status = head.status;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
@@ -130,7 +131,7 @@ impl ProxyHttp for Life {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         _end: bool,
-        call: &mut Call,
+        call: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
         if let Some(chunk) = body {
             call.capture.push(chunk);
@@ -143,7 +144,7 @@ impl ProxyHttp for Life {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        call: &mut Call,
+        call: &mut Self::CTX,
     ) -> Result<()> {
         if head.status.is_informational() {
             return Ok(());
@@ -164,7 +165,7 @@ impl ProxyHttp for Life {
         &self,
         session: &mut Session,
         peer: &HttpPeer,
-        call: &mut Call,
+        call: &mut Self::CTX,
         error: Box<Error>,
     ) -> Box<Error> {
         let context = call.route.as_ref().and_then(|route| route.decision.context.as_ref());
@@ -178,7 +179,7 @@ impl ProxyHttp for Life {
         _peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        call: &mut Call,
+        call: &mut Self::CTX,
         client_reused: bool,
     ) -> Box<Error> {
         failure::after(session, call, error, Stage::Connected { kept: client_reused })
@@ -189,7 +190,7 @@ impl ProxyHttp for Life {
         &self,
         session: &mut Session,
         error: &Error,
-        call: &mut Call,
+        call: &mut Self::CTX,
     ) -> FailToProxy {
         let lost = || FailToProxy { error_code: 0, can_reuse_downstream: false };
         let begun = session.response_written().is_some_and(|head| {
@@ -205,7 +206,7 @@ impl ProxyHttp for Life {
     }
 
     /// Steps 8 and 9: hand over, count.
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, call: &mut Call) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, call: &mut Self::CTX) {
         let status = session.response_written().map_or(0, |head| head.status.as_u16());
         finish::settle_write(call);
         finish::hand_over(self.0.handoff.as_deref(), session, error, call);
@@ -214,14 +215,14 @@ impl ProxyHttp for Life {
     }
 
     /// Our own line (see `count`) says it with fields.
-    fn suppress_error_log(&self, _: &Session, _: &Call, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Self::CTX, _: &Error) -> bool {
         true
     }
 
     fn suppress_proxy_warn_log(
         &self,
         _: &Session,
-        _: &Call,
+        _: &Self::CTX,
         _: &Error,
         _: ProxyWarnLogContext,
     ) -> bool {
@@ -234,7 +235,7 @@ impl Life {
         let route = call.route.as_ref()?;
         let target = self.0.upstreams.of(call.attempt.side, route.decision.context.as_ref())?;
         let peer = if call.tunnel { target.tunnel_peer()? } else { target.peer()? };
-        Some(Box::new(peer))
+        Some(peer)
     }
 
     fn edit_request(&self, session: &Session, head: &mut RequestHeader, call: &Call) -> Result<()> {

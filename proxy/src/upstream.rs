@@ -104,9 +104,10 @@ impl Target {
 
     /// A peer to connect to; nothing while the name is not resolved. Of several addresses the one that accepted
     /// connections last is used: `localhost` often stands for two, of which one answers.
-    pub(crate) fn peer(&self) -> Option<HttpPeer> {
+    pub(crate) fn peer(&self) -> Option<Box<HttpPeer>> {
         let peers = self.peers.load();
-        peers.get(self.preferred.load(Ordering::Relaxed)).or(peers.first()).cloned()
+        let peer = peers.get(self.preferred.load(Ordering::Relaxed)).or(peers.first());
+        peer.map(|peer| Box::new(peer.clone()))
     }
 
     /// Turns away from the address of a peer that refused a connection. Says whether there is another one.
@@ -123,7 +124,7 @@ impl Target {
     }
 
     /// A peer for a tunnel: a connection of its own that is never kept for others.
-    pub(crate) fn tunnel_peer(&self) -> Option<HttpPeer> {
+    pub(crate) fn tunnel_peer(&self) -> Option<Box<HttpPeer>> {
         let mut peer = self.peer()?;
         let timeout = Duration::from_millis(self.config.connect_timeout_ms.max(1));
         peer.options.custom_l4 = Some(Arc::new(TunnelConnect { timeout }));

@@ -13,6 +13,8 @@ use crate::nginx::Nginx;
 pub(crate) enum Case {
     /// A bare pingora proxy.
     Bare,
+    /// A bare pingora proxy with time-outs.
+    BareTimeouts,
     /// Banyan, default route.
     BanyanDefault,
     /// Banyan, a declared read in a canary.
@@ -32,8 +34,9 @@ pub(crate) enum Started {
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Bare,
+        Self::BareTimeouts,
         Self::BanyanDefault,
         Self::BanyanRead,
         Self::Nginx,
@@ -44,6 +47,7 @@ impl Case {
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Bare => "bare pingora",
+            Self::BareTimeouts => "bare pingora, time-outs set",
             Self::BanyanDefault => "banyan, default route",
             Self::BanyanRead => "banyan, canary read",
             Self::Nginx => "nginx",
@@ -60,6 +64,7 @@ impl Case {
         match self {
             Self::BanyanDefault => "/tracks/3/comments?page=2",
             Self::Bare
+            | Self::BareTimeouts
             | Self::BanyanRead
             | Self::Nginx
             | Self::NginxMirror
@@ -70,6 +75,7 @@ impl Case {
     pub(crate) fn start(self, legacy: &str, new: &str) -> Result<Started, BenchError> {
         Ok(match self {
             Self::Bare => Started::Role(Running::role(&["bare", legacy])?),
+            Self::BareTimeouts => Started::Role(Running::role(&["bare", legacy, "--timeouts"])?),
             Self::BanyanDefault => {
                 Started::Role(Running::role(&["banyan", legacy, new, "default"])?)
             }

@@ -50,6 +50,9 @@ enum Role {
     Bare {
         /// Where to.
         upstream: String,
+        /// With the time-outs that no proxy should be without.
+        #[arg(long)]
+        timeouts: bool,
     },
     /// Forwards with Banyan.
     Banyan {

@@ -18,6 +18,7 @@ use pingora::upstreams::peer::HttpPeer;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +51,10 @@ fn answer() -> Vec<u8> {
 pub(crate) fn play(role: &Role) -> Result<(), BenchError> {
     match role {
         Role::Upstream => runtime(1)?.block_on(upstream()),
-        Role::Bare { upstream } => bare(upstream),
+        Role::Bare { upstream, timeouts } => {
+            let times = timeouts.then(|| Duration::from_mins(1));
+            bare(upstream, times)
+        }
         Role::Banyan { legacy, new, mode } => runtime(1)?.block_on(banyan(legacy, new, *mode)),
     }
 }
@@ -113,7 +117,10 @@ async fn answer_all(mut stream: tokio::net::TcpStream) {
 }
 
 /// The least that a pingora proxy can be.
-struct Bare(SocketAddr);
+struct Bare {
+    upstream: SocketAddr,
+    timeout: Option<Duration>,
+}
 
 #[async_trait::async_trait]
 impl ProxyHttp for Bare {
@@ -121,7 +128,13 @@ impl ProxyHttp for Bare {
     fn new_ctx(&self) {}
 
     async fn upstream_peer(&self, _: &mut Session, (): &mut ()) -> pingora::Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new(self.0, false, String::new())))
+        let mut peer = Box::new(HttpPeer::new(self.upstream, false, String::new()));
+        peer.options.connection_timeout = self.timeout;
+        peer.options.total_connection_timeout = self.timeout;
+        peer.options.read_timeout = self.timeout;
+        peer.options.write_timeout = self.timeout;
+        peer.options.idle_timeout = self.timeout;
+        Ok(peer)
     }
 
     async fn upstream_request_filter(
@@ -134,7 +147,7 @@ impl ProxyHttp for Bare {
     }
 }
 
-fn bare(upstream: &str) -> Result<(), BenchError> {
+fn bare(upstream: &str, timeout: Option<Duration>) -> Result<(), BenchError> {
     let upstream = upstream.parse().map_err(failed("read the upstream's address"))?;
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
@@ -142,7 +155,7 @@ fn bare(upstream: &str) -> Result<(), BenchError> {
     let conf = ServerConf { threads: 1, ..ServerConf::default() };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, Bare(upstream));
+    let mut service = http_proxy_service(&server.configuration, Bare { upstream, timeout });
     service.add_tcp(&free.to_string());
     server.add_service(service);
     std::thread::spawn(move || server.run(RunArgs::default()));

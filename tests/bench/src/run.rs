@@ -126,6 +126,20 @@ fn ratios(rows: &[Row]) -> Vec<(String, f64, String)> {
     [
         ratio("CPU/request, default route : bare", Case::BanyanDefault, Case::Bare, cpu, "<= 1.15"),
         ratio("CPU/request, canary read : bare", Case::BanyanRead, Case::Bare, cpu, "<= 1.15"),
+        ratio(
+            "CPU/request, default : bare, time-outs",
+            Case::BanyanDefault,
+            Case::BareTimeouts,
+            cpu,
+            "-",
+        ),
+        ratio(
+            "CPU/request, canary : bare, time-outs",
+            Case::BanyanRead,
+            Case::BareTimeouts,
+            cpu,
+            "-",
+        ),
         ratio("throughput, canary read : nginx", Case::BanyanRead, Case::Nginx, throughput, "-"),
         ratio(
             "throughput, shadow : nginx + mirror",
