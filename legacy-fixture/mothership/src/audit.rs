@@ -13,7 +13,8 @@ use crate::error::MothershipError;
 pub async fn committed_events(database_url: &str) -> Result<Vec<String>, MothershipError> {
     let mut database = Database::open(database_url, 1).await?;
     let rows = database.rows("SELECT id FROM audits ORDER BY id".into(), &[]).await?;
-    let ids = rows.iter().map(|row| row.cells().int().map(|id| format!("mothership-{id}"))).collect();
+    let ids =
+        rows.iter().map(|row| row.cells().int().map(|id| format!("mothership-{id}"))).collect();
     database.close().await;
     ids
 }

@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn a_straggler_of_the_last_owner_is_late_and_not_just_muted() {
-        let decision = decide(Side::Legacy, Some(owned_by(Side::New, Some(Side::Legacy))), &event());
+        let decision =
+            decide(Side::Legacy, Some(owned_by(Side::New, Some(Side::Legacy))), &event());
         assert_eq!(decision, Decision::Late);
         let decision = decide(Side::New, Some(owned_by(Side::Legacy, None)), &event());
         assert_eq!(decision, Decision::Mute);

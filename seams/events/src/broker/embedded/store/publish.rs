@@ -59,7 +59,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    pub(super) async fn check_session(&mut self, session: i64, queue: &str) -> Result<(), BrokerError> {
+    pub(super) async fn check_session(
+        &mut self,
+        session: i64,
+        queue: &str,
+    ) -> Result<(), BrokerError> {
         let path = self.path;
         let there: Option<i64> = sqlx::query_scalar("SELECT id FROM sessions WHERE id = ?1")
             .bind(session)
