@@ -77,7 +77,7 @@ fn read_context(section: &Section<'_>, text: &str, base: &Path, routes: &mut Rou
         return;
     }
     let sticky = sticky
-        .unwrap_or_else(|| vec![KeySource::Header("authorization".to_owned()), KeySource::Address]);
+        .unwrap_or_else(|| vec![KeySource::Header("authorization".into()), KeySource::Address]);
     let events = events.into_iter().map(|found| found.value).collect();
     routes.places.insert(name.value.clone(), ContextPlaces { new: new.value, databases, events });
     let spec = ContextSpec { name: name.value, sticky, read_your_writes_max_ms: bound, endpoints };
@@ -151,7 +151,7 @@ fn read_endpoint(
 fn check_read(section: &Section<'_>, spec: &EndpointSpec) {
     for source in &spec.sticky {
         if let KeySource::Path(param) = source
-            && !spec.path.params().any(|known| known == param)
+            && !spec.path.params().any(|known| known == &**param)
         {
             section.problem(Problem::error(
                 section.span(),

@@ -224,6 +224,26 @@ pub(crate) struct RawPlace {
     pub(crate) broker: String,
     pub(crate) exchange: String,
     pub(crate) queue: String,
+    pub(crate) queue_type: QueueType,
+}
+
+/// How RabbitMQ keeps a raw queue; the embedded broker has one kind only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QueueType {
+    /// Replicated; the right one for a cluster.
+    Quorum,
+    /// On one node; a killed single node finds it again at once.
+    Classic,
+}
+
+impl QueueType {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "quorum" => Ok(Self::Quorum),
+            "classic" => Ok(Self::Classic),
+            other => Err(format!("must be `quorum` or `classic`, found `{other}`")),
+        }
+    }
 }
 
 impl Events {
@@ -247,9 +267,12 @@ impl Events {
             let broker = broker(&place, base, side == Side::Legacy && section.is_present());
             let exchange = place.or("exchange", exchange, value::text);
             let queue = place.or("queue", &queue, value::text);
+            let queue_type = place.or("queue-type", "quorum", QueueType::parse);
             place.finish();
-            if let (Some(broker), Some(exchange), Some(queue)) = (broker, exchange, queue) {
-                raw.insert(side, RawPlace { broker, exchange, queue });
+            if let (Some(broker), Some(exchange), Some(queue), Some(queue_type)) =
+                (broker, exchange, queue, queue_type)
+            {
+                raw.insert(side, RawPlace { broker, exchange, queue, queue_type });
             }
         }
         let public = section.section("public");

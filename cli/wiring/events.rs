@@ -1,6 +1,7 @@
 //! The forwarder wired to the control store: who owns a context is read there.
 
 use crate::config::Config;
+use crate::config::section::QueueType;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use async_trait::async_trait;
@@ -18,7 +19,11 @@ pub(crate) fn settings(config: &Config) -> Option<ForwarderConfig> {
     let public = PublicPlace::new(&events.public_broker, &events.public_exchange);
     let mut settings = ForwarderConfig::new("banyan", path, public);
     for (side, place) in &events.raw {
-        settings = settings.raw(*side, RawPlace::new(&place.broker, &place.exchange, &place.queue));
+        let mut raw = RawPlace::new(&place.broker, &place.exchange, &place.queue);
+        if place.queue_type == QueueType::Classic {
+            raw.queue_options = raw.queue_options.classic();
+        }
+        settings = settings.raw(*side, raw);
     }
     for (context, places) in &config.contexts {
         let keys: Vec<&str> = places.events.iter().map(String::as_str).collect();

@@ -8,12 +8,12 @@ use crate::name::ContextName;
 use crate::phase::Phase;
 use crate::side::Side;
 use crate::spec::{Catalogue, ContextSpec, EndpointKind, EndpointSpec};
-use crate::sticky::KeySource;
 use crate::table::{ContextState, RouteTable, Stamp};
 use crate::target::{self, Oddity, Target};
 use crate::template::Params;
 use crate::version::{Epoch, Generation};
 use matchit::Router;
+use std::sync::Arc;
 
 /// Declarations and live state of one generation, ready for [`crate::decide::decide`].
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub struct RoutedEndpoint {
     pub phase: Phase,
     /// Index of its context in [`Compiled::contexts`].
     pub context: usize,
+    /// The names of its path's parameters, shared with every match.
+    names: Arc<[String]>,
 }
 
 /// Endpoints that share one path shape.
@@ -163,6 +165,7 @@ impl Compiled {
                         kind,
                         phase,
                         context: compiled.contexts.len(),
+                        names: endpoint.path.params().map(str::to_owned).collect(),
                     },
                     &mut errors,
                 );
@@ -235,14 +238,6 @@ impl Compiled {
         self.contexts.iter().find(|context| context.spec.name == *name)
     }
 
-    /// Where the canary key of an endpoint comes from.
-    pub fn sticky_of<'a>(&'a self, endpoint: &'a RoutedEndpoint) -> &'a [KeySource] {
-        match endpoint.spec.sticky.as_slice() {
-            [] => &self.contexts[endpoint.context].spec.sticky,
-            own => own,
-        }
-    }
-
     /// Finds the endpoint of a raw path (no query).
     pub fn locate(&self, raw_path: &[u8], method: MethodReading<'_>) -> Located {
         match target::read(raw_path) {
@@ -254,7 +249,7 @@ impl Compiled {
             }
             Target::Plain(path) => {
                 if let Some((node, params)) = self.find(&path) {
-                    return self.choose(node, &params, method);
+                    return self.choose(node, params, method);
                 }
                 let folded = path.to_lowercase();
                 if self.is_declared_folded(&folded) {
@@ -269,7 +264,9 @@ impl Compiled {
     fn find(&self, path: &str) -> Option<(usize, Vec<String>)> {
         let hit = |path: &str| {
             let found = self.exact.at(path).ok()?;
-            let values = found.params.iter().map(|(_, value)| target::decode(value)).collect();
+            let values =
+                found.params.iter().map(|(_, value)| without_suffix(target::decode(value)));
+            let values = values.collect();
             Some((*found.value, values))
         };
         hit(path).or_else(|| hit(without_format(path)?))
@@ -280,16 +277,9 @@ impl Compiled {
             || without_format(lenient).is_some_and(|path| self.folded.at(path).is_ok())
     }
 
-    fn choose(&self, node: usize, values: &[String], method: MethodReading<'_>) -> Located {
+    fn choose(&self, node: usize, values: Vec<String>, method: MethodReading<'_>) -> Located {
         let candidates = &self.nodes[node].endpoints;
-        let params = |index: usize| {
-            let names = self.endpoints[index].spec.path.params().map(str::to_owned);
-            Params(
-                names
-                    .zip(values.iter().map(|v| without_format(v).unwrap_or(v).to_owned()))
-                    .collect(),
-            )
-        };
+        let names = |index: usize| self.endpoints[index].names.clone();
         let by_method = |method: &str| {
             let method = if method == "HEAD" { "GET" } else { method };
             let answers = |m: &String| m == method || (m == "HEAD" && method == "GET");
@@ -302,14 +292,24 @@ impl Compiled {
             MethodReading::FormPost => by_method("POST").or_else(any_write),
         };
         match (found, candidates.first()) {
-            (Some(endpoint), _) => Located::Endpoint { endpoint, params: params(endpoint) },
+            (Some(endpoint), _) => {
+                Located::Endpoint { endpoint, params: Params { names: names(endpoint), values } }
+            }
             (None, Some(first)) => Located::Undeclared {
                 context: self.endpoints[*first].context,
-                params: params(*first),
+                params: Params { names: names(*first), values },
             },
             (None, None) => Located::Nothing,
         }
     }
+}
+
+/// A parameter's value without a Rails format suffix.
+fn without_suffix(mut value: String) -> String {
+    if let Some(stem) = without_format(&value) {
+        value.truncate(stem.len());
+    }
+    value
 }
 
 /// The path without a Rails format suffix such as `.json`, or nothing when it has none.

@@ -88,8 +88,8 @@ pub enum Reason {
         phase: Phase,
         /// The bucket.
         bucket: Bucket,
-        /// The key, in a form fit to show.
-        key: String,
+        /// The key; its display hides tokens.
+        key: StickyKey,
     },
     /// A canary without any key: legacy answers.
     NoKey(Phase),
@@ -266,7 +266,7 @@ impl Call<'_> {
             return Decision { side, reason: Reason::Forced, ..read };
         }
         let stays = identity.as_ref().is_some_and(|key| pinned(&context.spec.name, key));
-        let (side, reason) = self.by_phase();
+        let (side, reason) = self.by_phase(identity.as_ref());
         if stays && side != context.state.owner && self.endpoint.phase != Phase::Retired {
             return Decision { reason: Reason::ReadYourWrites, mirror: Mirror::Pinned, ..read };
         }
@@ -281,18 +281,20 @@ impl Call<'_> {
         }
     }
 
-    fn by_phase(&self) -> (Side, Reason) {
+    fn by_phase(&self, identity: Option<&StickyKey>) -> (Side, Reason) {
         let phase = self.endpoint.phase;
         match phase {
             Phase::Legacy | Phase::Shadow => (Side::Legacy, Reason::Phase(phase)),
             Phase::New | Phase::Retired => (Side::New, Reason::Phase(phase)),
             Phase::Canary(percent) => {
-                let sources = self.table.sticky_of(self.endpoint);
-                let key = sticky::find(sources, &self.params, self.head.headers, self.head.address);
+                let key = match self.endpoint.spec.sticky.as_slice() {
+                    [] => identity.cloned(),
+                    own => sticky::find(own, &self.params, self.head.headers, self.head.address),
+                };
                 let Some(key) = key else { return (Side::Legacy, Reason::NoKey(phase)) };
                 let bucket = bucket(self.endpoint.spec.name.as_str(), &key.value);
                 let side = if bucket.is_below(percent) { Side::New } else { Side::Legacy };
-                (side, Reason::Canary { phase, bucket, key: key.shown() })
+                (side, Reason::Canary { phase, bucket, key })
             }
         }
     }
@@ -321,7 +323,7 @@ impl fmt::Display for Reason {
             Self::Default => f.write_str("nothing declared matches: default route"),
             Self::Phase(phase) => write!(f, "phase {phase}"),
             Self::Canary { phase, bucket, key } => {
-                write!(f, "phase {phase}, key {key} falls in bucket {bucket}")
+                write!(f, "phase {phase}, key {} falls in bucket {bucket}", key.shown())
             }
             Self::NoKey(phase) => write!(f, "phase {phase}, but the request has no sticky key"),
             Self::ReadYourWrites => f.write_str(

@@ -6,17 +6,18 @@
 use crate::template::Params;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 
 /// Where a sticky key comes from; the first source that is present in a request wins.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum KeySource {
     /// A parameter of the path template, such as `user_id`.
-    Path(String),
+    Path(Arc<str>),
     /// A request header, lower-case.
-    Header(String),
+    Header(Arc<str>),
     /// A cookie.
-    Cookie(String),
+    Cookie(Arc<str>),
     /// The address of the client.
     Address,
 }
@@ -25,11 +26,11 @@ impl TryFrom<String> for KeySource {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         match text.split_once(':') {
-            Some(("path", name)) if !name.is_empty() => Ok(Self::Path(name.to_owned())),
+            Some(("path", name)) if !name.is_empty() => Ok(Self::Path(name.into())),
             Some(("header", name)) if !name.is_empty() => {
-                Ok(Self::Header(name.to_ascii_lowercase()))
+                Ok(Self::Header(name.to_ascii_lowercase().into()))
             }
-            Some(("cookie", name)) if !name.is_empty() => Ok(Self::Cookie(name.to_owned())),
+            Some(("cookie", name)) if !name.is_empty() => Ok(Self::Cookie(name.into())),
             None if text == "address" => Ok(Self::Address),
             Some(_) | None => Err(format!(
                 "`{text}` is no key source; use `path:NAME`, `header:NAME`, `cookie:NAME` or `address`"
@@ -60,8 +61,8 @@ impl fmt::Display for KeySource {
 pub struct StickyKey {
     /// Where it was found.
     pub source: KeySource,
-    /// What was found.
-    pub value: String,
+    /// What was found. Shared, so that a decision can be copied at no cost.
+    pub value: Arc<str>,
 }
 
 impl StickyKey {
@@ -118,7 +119,7 @@ pub fn find(
             KeySource::Cookie(name) => cookie(headers.get("cookie")?, name)?,
             KeySource::Address => address,
         };
-        Some(StickyKey { source: source.clone(), value: value.to_owned() })
+        Some(StickyKey { source: source.clone(), value: value.into() })
     })
 }
 
@@ -132,7 +133,7 @@ mod tests {
             .map(|s| KeySource::try_from(s.to_owned()).unwrap());
         let headers = vec![("Cookie".to_owned(), "a=b; sid=s3cret".to_owned())];
         let key = find(&sources, &Params::default(), &headers, "10.0.0.1").unwrap();
-        assert_eq!(key.value, "s3cret");
+        assert_eq!(&*key.value, "s3cret");
         assert!(!key.shown().contains("s3cret"));
         let none = find(&sources, &Params::default(), &Vec::new(), "10.0.0.1").unwrap();
         assert_eq!(none.shown(), "address:10.0.0.1");

@@ -34,7 +34,7 @@ pub enum Oddity {
     DotSegment,
     /// `%2F`, `%5C`, `%25`, `%00` or another reserved or control character, encoded.
     EncodedReserved,
-    /// `\`, `;`, a control character or a broken `%` escape.
+    /// `\`, `;`, `#`, a control character or a broken `%` escape.
     StrayCharacter,
     /// Bytes that are no UTF-8.
     NotUtf8,
@@ -111,7 +111,7 @@ fn normal(raw: &[u8]) -> Result<String, Oddity> {
                     push_escape(&mut out, value);
                 }
             }
-            b'\\' | b';' | 0..=0x20 | 0x7f => return Err(Oddity::StrayCharacter),
+            b'\\' | b';' | b'#' | 0..=0x20 | 0x7f => return Err(Oddity::StrayCharacter),
             0x80.. => push_escape(&mut out, byte),
             _ => out.push(char::from(byte)),
         }
@@ -140,10 +140,10 @@ fn hex(pair: [u8; 2]) -> Option<u8> {
     u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()
 }
 
-/// What the laxest server would read: decoded until nothing changes, `\` as `/`, `;parameters` dropped, empty
-/// and dot segments resolved, lower-case.
+/// What the laxest server would read: decoded until nothing changes, `\` as `/`, `;parameters` and a fragment
+/// dropped, empty and dot segments resolved, lower-case.
 fn lenient(raw: &[u8]) -> String {
-    let mut text = raw.to_vec();
+    let mut text = raw.split(|byte| *byte == b'#').next().unwrap_or_default().to_vec();
     for _ in 0..4 {
         let decoded: Vec<u8> = percent_decode(&text).collect();
         if decoded == text {
@@ -217,6 +217,7 @@ mod tests {
             "/users%252F3/messages",
             "\\users\\3\\messages",
             "/users;a=b/3/messages",
+            "/users/3/messages#x/y",
             "/USERS//3/messages",
         ] {
             let Target::Odd { lenient, .. } = read(raw.as_bytes()) else {

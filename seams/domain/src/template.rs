@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 
 /// A legal path template.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -148,12 +149,16 @@ impl fmt::Display for PathTemplate {
 
 /// Parameters of one matched path, in the order of the template.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Params(pub(crate) Vec<(String, String)>);
+pub struct Params {
+    pub(crate) names: Arc<[String]>,
+    pub(crate) values: Vec<String>,
+}
 
 impl Params {
     /// The value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        let index = self.names.iter().position(|known| known == name)?;
+        self.values.get(index).map(String::as_str)
     }
 }
 

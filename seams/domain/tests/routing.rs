@@ -28,7 +28,7 @@ fn catalogue() -> Catalogue {
     Catalogue {
         contexts: vec![ContextSpec {
             name: ContextName::new("messages").unwrap(),
-            sticky: vec![KeySource::Header("authorization".to_owned()), KeySource::Address],
+            sticky: vec![KeySource::Header("authorization".into()), KeySource::Address],
             read_your_writes_max_ms: 5_000,
             endpoints: vec![
                 endpoint("messages.list", &["GET"], "/users/{user_id}/messages"),
@@ -264,7 +264,7 @@ fn a_context_rolls_back_together_and_in_two_steps() {
 /// Ways to write a path so that some server reads `/users/3/messages` or `/messages/3`.
 fn disguise() -> impl Strategy<Value = String> {
     let base = prop_oneof![Just("/users/3/messages"), Just("/messages/3")];
-    (base, prop::collection::vec((0usize..40, 0usize..9), 1..5)).prop_map(|(base, edits)| {
+    (base, prop::collection::vec((0usize..40, 0usize..10), 1..5)).prop_map(|(base, edits)| {
         let mut path = base.to_owned();
         for (at, edit) in edits {
             let slashes: Vec<usize> = path.match_indices('/').map(|(i, _)| i).collect();
@@ -289,6 +289,7 @@ fn disguise() -> impl Strategy<Value = String> {
                 (6, Some(i)) => path[i..=i].make_ascii_uppercase(),
                 (7, _) => path.push('/'),
                 (8, _) => path.push_str(";v=1"),
+                (9, _) => path.push_str("#x"),
                 _ => {}
             }
         }
