@@ -1,17 +1,15 @@
-//! The public contract over HTTP, on a small hand-filled database: SQLite always, Postgres when
-//! `BANYAN_TEST_POSTGRES_URL` names a server.
+//! The public contract over HTTP, on a small hand-filled database: on SQLite and on a
+//! private Postgres.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test may panic and say what it skips"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use banyan_test_servers::{Server, or_skip, postgres};
 use fixture_messages::{MessagesArgs, bind, create_schema};
 use fixture_passport::{DEFAULT_SECRET, Passport, csrf, weak_etag};
 use reqwest::{Client, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+use std::sync::OnceLock;
 use tokio::sync::oneshot;
 
 /// Ada (1) is pro, Bob (2) has no avatar, Cy (3) never wrote; Dee (107) is one of the unlucky 1 %.
@@ -144,12 +142,13 @@ fn ids(list: &Value) -> Vec<i64> {
     list.as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()).collect()
 }
 
+/// The Postgres that the tests share; `None` when it is not installed.
+static POSTGRES: OnceLock<Option<Server>> = OnceLock::new();
+
 /// SQLite, and Postgres if there is one.
 fn servers() -> Vec<Option<String>> {
-    let postgres = std::env::var("BANYAN_TEST_POSTGRES_URL").ok();
-    if postgres.is_none() {
-        println!("skipped on Postgres: BANYAN_TEST_POSTGRES_URL is not set");
-    }
+    let server = POSTGRES.get_or_init(|| or_skip(postgres())).as_ref();
+    let postgres = server.map(|s| format!("postgres://postgres@127.0.0.1:{}/postgres", s.port()));
     std::iter::once(None).chain(postgres.map(Some)).collect()
 }
 

@@ -1,13 +1,15 @@
 //! One mothership per test: its own database, its own port, real HTTP.
 
+use banyan_test_servers::{Server, mariadb, or_skip};
 use fixture_mothership::{Mothership, MothershipArgs};
 use fixture_passport::{DEFAULT_SECRET, Passport};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect::Policy};
 use serde_json::{Value, json};
+use std::sync::OnceLock;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-/// Names a private MariaDB server: `mysql://root@127.0.0.1:3307`.
-pub(crate) const MARIADB_URL: &str = "BANYAN_TEST_MARIADB_URL";
+/// The MariaDB that the tests share, each with a database of its own; `None` when it is not installed.
+static MARIADB: OnceLock<Option<Server>> = OnceLock::new();
 
 pub(crate) struct World {
     pub(crate) client: Client,
@@ -19,7 +21,7 @@ pub(crate) struct World {
     task: Option<JoinHandle<()>>,
 }
 
-/// Generates each test on SQLite and, when a server is named, on MariaDB.
+/// Generates each test on SQLite and on a private MariaDB.
 macro_rules! on_both {
     ($setup:expr; $($name:ident),* $(,)?) => {
         mod sqlite {
@@ -31,9 +33,8 @@ macro_rules! on_both {
         mod mariadb {
             $(#[tokio::test]
             async fn $name() {
-                match $crate::world::World::mariadb($setup).await {
-                    Some(world) => super::$name(world).await,
-                    None => eprintln!("SKIPPED: {} names no server", $crate::world::MARIADB_URL),
+                if let Some(world) = $crate::world::World::mariadb($setup).await {
+                    super::$name(world).await;
                 }
             })*
         }
@@ -49,10 +50,10 @@ impl World {
     }
 
     pub(crate) async fn mariadb(setup: fn(&mut MothershipArgs)) -> Option<Self> {
-        let server = std::env::var(MARIADB_URL).ok()?;
+        let start = || MARIADB.get_or_init(|| or_skip(mariadb())).as_ref().map(Server::port);
+        let port = tokio::task::spawn_blocking(start).await.unwrap()?;
         let directory = tempfile::tempdir().unwrap();
-        let database =
-            format!("{}/m_{}", server.trim_end_matches('/'), uuid::Uuid::new_v4().simple());
+        let database = format!("mysql://root@127.0.0.1:{port}/m_{}", uuid::Uuid::new_v4().simple());
         Some(Self::start(database, directory, setup).await)
     }
 
