@@ -215,7 +215,16 @@ fn endpoint_summary(stored: banyan_control::shadow::EndpointShadow) -> EndpointS
                 last_ms: row.last_ms,
             })
             .collect(),
-        hidden: stored.hidden.into_iter().map(|row| (row.rule, row.count)).collect(),
+        hidden: stored
+            .hidden
+            .into_iter()
+            .map(|row| banyan_shadow::HiddenTotal {
+                rule: row.rule,
+                count: row.count,
+                first_ms: row.first_ms,
+                last_ms: row.last_ms,
+            })
+            .collect(),
         samples: stored
             .samples
             .into_iter()
@@ -229,5 +238,6 @@ fn endpoint_summary(stored: banyan_control::shadow::EndpointShadow) -> EndpointS
             .collect(),
         distinct: stored.distinct,
         distinct_mismatched: stored.distinct_mismatched,
+        ..EndpointSummary::default()
     }
 }

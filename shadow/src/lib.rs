@@ -47,7 +47,9 @@ pub use request::{HOPS_HEADER, MirrorRequest, SHADOW_HEADER};
 pub use settle::SettleConfig;
 pub use shadow::{Drained, Shadow};
 pub use skip::SkipReason;
-pub use summary::{Declared, DifferenceTotal, EndpointSummary, Period, Summary, assemble};
+pub use summary::{
+    Declared, DifferenceTotal, EndpointSummary, HiddenTotal, Period, Recent, Summary, assemble,
+};
 pub use tally::{
     DifferenceCount, Fingerprint, HiddenCount, Outcome, OutcomeCount, Sample, TallyBatch,
     TallyError, TallyStore,

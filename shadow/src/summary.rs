@@ -8,15 +8,13 @@ use crate::tally::{Outcome, Sample};
 use banyan_diff::Severity;
 use banyan_domain::{EndpointKind, EndpointName, Phase};
 use banyan_report::{
-    EndpointReport, Evidence, Example, Gate, GateVerdict, Group, HiddenCount, Report, Transition,
+    EndpointReport, Evidence, Example, Gate, Group, HiddenCount, LagReport, Report, Transition,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Examples that a group shows.
 const EXAMPLES_MAX: usize = 3;
-/// A pass needs this share of the tried comparisons decided, in percent: what could not be settled may hide a defect.
-const DECIDED_MIN_PERCENT: u64 = 95;
 
 /// Everything the store knows, per endpoint.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,14 +30,40 @@ pub struct EndpointSummary {
     pub outcomes: BTreeMap<String, BTreeMap<String, u64>>,
     /// Confirmed differences.
     pub differences: Vec<DifferenceTotal>,
-    /// What rules hid: rule and count.
-    pub hidden: Vec<(String, u64)>,
+    /// What rules hid.
+    pub hidden: Vec<HiddenTotal>,
     /// Redacted examples.
     pub samples: Vec<Sample>,
     /// Distinct requests that were compared.
     pub distinct: u64,
     /// Of these, with a confirmed mismatch.
     pub distinct_mismatched: u64,
+    /// How late the new side was.
+    pub lag: Option<LagReport>,
+    /// What happened lately.
+    pub recent: Recent,
+}
+
+/// What happened lately on an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Recent {
+    /// Comparisons that were tried in the time that the gate wants to be quiet.
+    pub tried_while_quiet: u64,
+    /// Requests per hour that were not seen before; absent when not known.
+    pub distinct_per_hour: Option<f64>,
+}
+
+/// What one rule hid over the whole time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HiddenTotal {
+    /// The rule.
+    pub rule: String,
+    /// How many differences.
+    pub count: u64,
+    /// First hidden, Unix ms.
+    pub first_ms: u64,
+    /// Last hidden, Unix ms.
+    pub last_ms: u64,
 }
 
 /// One group of differences over the whole time.
@@ -88,12 +112,17 @@ pub fn assemble(summary: &Summary, gate: Gate, declared: &[Declared], period: Pe
     let endpoints = endpoints.filter_map(|declared| {
         let found = summary.endpoints.get(&declared.endpoint);
         let left_out = declared.phase == Phase::Retired && found.is_none();
-        (!left_out).then(|| endpoint(declared, found.unwrap_or(&nothing), &gate))
+        (!left_out).then(|| endpoint(declared, found.unwrap_or(&nothing), &gate, period))
     });
     Report::new(period.generated_ms, period.since_ms, gate, endpoints.collect())
 }
 
-fn endpoint(declared: &Declared, summary: &EndpointSummary, gate: &Gate) -> EndpointReport {
+fn endpoint(
+    declared: &Declared,
+    summary: &EndpointSummary,
+    gate: &Gate,
+    period: Period,
+) -> EndpointReport {
     let count = |outcome| summary.count(outcome);
     let errors = count(Outcome::NewError) + count(Outcome::LegacyError) + count(Outcome::BothError);
     let skipped = summary.outcomes.get(Outcome::Skipped.as_str()).cloned().unwrap_or_default();
@@ -109,11 +138,21 @@ fn endpoint(declared: &Declared, summary: &EndpointSummary, gate: &Gate) -> Endp
         errors,
         skipped,
         distinct_requests: summary.distinct,
-        gate: judge(declared.phase, summary, gate),
+        gate: gate.decide(evidence(declared, summary, period)),
         groups: groups(&declared.endpoint, summary),
         hidden: hidden
-            .map(|(rule, count)| HiddenCount { rule: rule.clone(), count: *count })
+            .map(|total| HiddenCount {
+                rule: total.rule.clone(),
+                count: total.count,
+                first_ms: Some(total.first_ms),
+                last_ms: Some(total.last_ms),
+            })
             .collect(),
+        phase: declared.phase.to_string(),
+        last_mismatch_ms: summary.last_mismatch_ms(),
+        proven_percent: gate.proven_percent(summary.distinct_mismatched, summary.distinct),
+        distinct_per_hour: summary.recent.distinct_per_hour,
+        lag_time: summary.lag.clone(),
     }
 }
 
@@ -129,34 +168,30 @@ impl EndpointSummary {
         tried.map(|outcome| self.count(outcome)).sum()
     }
 
+    /// When a mismatch was last confirmed, Unix ms.
+    pub fn last_mismatch_ms(&self) -> Option<u64> {
+        self.differences.iter().map(|total| total.last_ms).max()
+    }
+
     fn breaking(&self) -> u64 {
         let mismatches = self.outcomes.get(Outcome::Mismatch.as_str());
         mismatches.and_then(|by| by.get(Severity::Breaking.as_str())).copied().unwrap_or(0)
     }
 }
 
-fn judge(phase: Phase, summary: &EndpointSummary, gate: &Gate) -> GateVerdict {
-    let evidence = Evidence {
+fn evidence(declared: &Declared, summary: &EndpointSummary, period: Period) -> Evidence {
+    let last_mismatch = summary.last_mismatch_ms();
+    Evidence {
         distinct: summary.distinct,
         mismatched: summary.distinct_mismatched,
         breaking: summary.breaking(),
         new_errors: summary.count(Outcome::NewError),
-    };
-    let needed = gate.needed(evidence.mismatched);
-    let undecided = summary.count(Outcome::Inconclusive);
-    let decided = summary.compared().saturating_sub(undecided);
-    match gate.decide(evidence) {
-        GateVerdict::Pass if phase == Phase::Legacy => GateVerdict::Inconclusive { needed },
-        GateVerdict::Pass
-            if decided.saturating_mul(100)
-                < summary.compared().saturating_mul(DECIDED_MIN_PERCENT) =>
-        {
-            let needed = needed.max(summary.distinct.saturating_add(undecided));
-            GateVerdict::Inconclusive { needed }
-        }
-        verdict @ (GateVerdict::Pass
-        | GateVerdict::Fail { .. }
-        | GateVerdict::Inconclusive { .. }) => verdict,
+        tried: summary.compared(),
+        undecided: summary.count(Outcome::Inconclusive),
+        dormant: declared.phase == Phase::Legacy,
+        mismatch_age_ms: last_mismatch.map(|at| period.generated_ms.saturating_sub(at)),
+        tried_while_quiet: summary.recent.tried_while_quiet,
+        lag_p99_ms: summary.lag.as_ref().map(|lag| lag.p99_ms),
     }
 }
 

@@ -34,23 +34,31 @@ pub fn lower_bound(failures: u64, trials: u64, confidence: f64) -> f64 {
     if trials == 0 || failures >= trials {
         return 0.0;
     }
-    // The largest failure chance under which so few failures are still credible.
+    largest_share(|share| at_most(failures, trials, 1.0 - share) <= 1.0 - confidence)
+}
+
+/// The largest share of successes that is proven; `proven` holds below some share and not above it.
+pub(crate) fn largest_share(proven: impl Fn(f64) -> bool) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..80 {
         let middle = f64::midpoint(low, high);
-        if at_most(failures, trials, middle) > 1.0 - confidence {
+        if proven(middle) {
             low = middle;
         } else {
             high = middle;
         }
     }
-    1.0 - high
+    low
 }
 
 /// The fewest trials after which `failures` failures prove, at `confidence`, a failure chance of at most `chance`.
 /// `None` when no sensible number does.
 pub fn trials_needed(failures: u64, chance: f64, confidence: f64) -> Option<u64> {
-    let proves = |trials| at_most(failures, trials, chance) <= 1.0 - confidence;
+    fewest(failures, |trials| at_most(failures, trials, chance) <= 1.0 - confidence)
+}
+
+/// The fewest trials, more than `failures`, that prove; once proven, more trials prove too.
+pub(crate) fn fewest(failures: u64, proves: impl Fn(u64) -> bool) -> Option<u64> {
     let mut high = failures.checked_add(1)?;
     while !proves(high) {
         high = high.checked_mul(2).filter(|trials| *trials <= TRIALS_MAX)?;
@@ -69,19 +77,29 @@ pub fn trials_needed(failures: u64, chance: f64, confidence: f64) -> Option<u64>
 
 /// Regularized incomplete beta function I_x(a, b).
 fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
+    ln_incomplete_beta(a, b, x).exp()
+}
+
+/// Its logarithm, which keeps its digits where the function itself is next to zero.
+pub(crate) fn ln_incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     if x.is_nan() || x <= 0.0 {
-        return 0.0;
+        return f64::NEG_INFINITY;
     }
     if x >= 1.0 {
-        return 1.0;
+        return 0.0;
     }
-    let front = ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (-x).ln_1p();
+    let front = a * x.ln() + b * (-x).ln_1p() - ln_beta(a, b);
     let value = if x < (a + 1.0) / (a + b + 2.0) {
-        front.exp() * fraction(a, b, x) / a
+        front + (fraction(a, b, x) / a).ln()
     } else {
-        1.0 - front.exp() * fraction(b, a, 1.0 - x) / b
+        (-(front.exp() * fraction(b, a, 1.0 - x) / b).min(1.0)).ln_1p()
     };
-    value.clamp(0.0, 1.0)
+    value.min(0.0)
+}
+
+/// Logarithm of the beta function.
+pub(crate) fn ln_beta(a: f64, b: f64) -> f64 {
+    ln_gamma(a) + ln_gamma(b) - ln_gamma(a + b)
 }
 
 /// The continued fraction of the incomplete beta function, by Lentz' method.
@@ -122,7 +140,7 @@ fn ln_gamma(x: f64) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of requests stay far below 2^53")]
-fn float(count: u64) -> f64 {
+pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
 

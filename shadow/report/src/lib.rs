@@ -9,8 +9,14 @@ mod gate;
 mod model;
 mod number;
 mod render;
+pub mod watched;
 
 pub use banyan_diff::Severity;
-pub use gate::{Evidence, FailReason, Gate, GateError, GateVerdict, MAX_MISMATCH_PERCENT};
-pub use model::{EndpointReport, Example, Group, HiddenCount, Report, SCHEMA, Transition};
+pub use gate::{
+    Bound, Evidence, FailReason, Gate, GateError, GateVerdict, MAX_MISMATCH_PERCENT, OpenReason,
+};
+pub use model::{
+    Coverage, EndpointReport, Example, Group, HiddenCount, LagBucket, LagReport, NoiseReport,
+    Report, RuleReport, RuleState, SCHEMA, Source, SuggestionReport, TemplateReport, Transition,
+};
 pub use render::{Style, render_gate, render_terminal};

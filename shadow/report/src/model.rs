@@ -10,7 +10,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Severity;
-use crate::gate::{Gate, GateVerdict};
+use crate::gate::{Gate, GateVerdict, OpenReason};
+
+mod part;
+
+pub use part::{
+    Coverage, LagBucket, LagReport, NoiseReport, RuleReport, RuleState, Source, SuggestionReport,
+    TemplateReport,
+};
 
 /// Name and version of the serialized form.
 pub const SCHEMA: &str = "banyan.shadow.report/1";
@@ -28,6 +35,27 @@ pub struct Report {
     pub gate: Gate,
     /// One entry per endpoint, worst first.
     pub endpoints: Vec<EndpointReport>,
+    /// Where the comparisons come from.
+    #[serde(default)]
+    pub source: Source,
+    /// How many of the endpoints asked for could be judged.
+    #[serde(default)]
+    pub coverage: Coverage,
+    /// Every rule that was in force: what it hid, and whether it is dead or expired.
+    #[serde(default)]
+    pub rules: Vec<RuleReport>,
+    /// Places where legacy differs from itself, and what was hidden as noise because of it.
+    #[serde(default)]
+    pub noise: Vec<NoiseReport>,
+    /// How late the new side was, over all endpoints.
+    #[serde(default)]
+    pub lag: Option<LagReport>,
+    /// Rules that would explain many of the differences, verified by comparing again.
+    #[serde(default)]
+    pub suggestions: Vec<SuggestionReport>,
+    /// Templates inferred for requests that no endpoint declares.
+    #[serde(default)]
+    pub templates: Vec<TemplateReport>,
 }
 
 impl Report {
@@ -45,15 +73,64 @@ impl Report {
                 .sort_by(|a, b| (Reverse(a.count), &a.rule).cmp(&(Reverse(b.count), &b.rule)));
         }
         endpoints.sort_by(|a, b| (a.gate.rank(), &a.endpoint).cmp(&(b.gate.rank(), &b.endpoint)));
-        Self { schema: SCHEMA.to_owned(), generated_ms, since_ms, gate, endpoints }
+        let coverage = coverage(&endpoints);
+        Self {
+            schema: SCHEMA.to_owned(),
+            generated_ms,
+            since_ms,
+            gate,
+            endpoints,
+            source: Source::Live,
+            coverage,
+            rules: Vec::new(),
+            noise: Vec::new(),
+            lag: None,
+            suggestions: Vec::new(),
+            templates: Vec::new(),
+        }
     }
 
     /// The verdict over all endpoints: one failure fails, else one open question is inconclusive. No endpoint, no pass.
+    /// Below a coverage of 100 % endpoints may stay open, if all they lack is traffic and nothing differs there.
     pub fn verdict(&self) -> GateVerdict {
-        let worst =
-            self.endpoints.iter().map(|endpoint| &endpoint.gate).min_by_key(|gate| gate.rank());
-        worst.copied().unwrap_or(GateVerdict::Inconclusive { needed: self.gate.needed(0) })
+        let mut open = None;
+        for endpoint in &self.endpoints {
+            match endpoint.gate {
+                GateVerdict::Fail { .. } => return endpoint.gate,
+                GateVerdict::Inconclusive { .. } if !self.may_stay_open(endpoint) => {
+                    open = open.or(Some(endpoint.gate));
+                }
+                GateVerdict::Inconclusive { .. } | GateVerdict::Pass => {}
+            }
+        }
+        let coverage = coverage(&self.endpoints);
+        let lacks = |why| GateVerdict::Inconclusive { needed: self.gate.needed(0), why };
+        open.unwrap_or(if coverage.judged == 0 {
+            lacks(OpenReason::Evidence)
+        } else if coverage.percent() < self.gate.min_coverage_percent {
+            lacks(OpenReason::Coverage)
+        } else {
+            GateVerdict::Pass
+        })
     }
+
+    fn may_stay_open(&self, endpoint: &EndpointReport) -> bool {
+        let lacks_traffic = match endpoint.gate {
+            GateVerdict::Inconclusive { why, .. } => {
+                matches!(why, OpenReason::Evidence | OpenReason::Dormant)
+            }
+            GateVerdict::Pass | GateVerdict::Fail { .. } => false,
+        };
+        self.gate.min_coverage_percent < 100.0 && lacks_traffic && endpoint.mismatched == 0
+    }
+}
+
+fn coverage(endpoints: &[EndpointReport]) -> Coverage {
+    let judged = endpoints.iter().filter(|endpoint| match endpoint.gate {
+        GateVerdict::Pass | GateVerdict::Fail { .. } => true,
+        GateVerdict::Inconclusive { .. } => false,
+    });
+    Coverage { endpoints: endpoints.len() as u64, judged: judged.count() as u64 }
 }
 
 /// Groups of one path stay together; the path with the worst group comes first.
@@ -99,6 +176,21 @@ pub struct EndpointReport {
     pub groups: Vec<Group>,
     /// What rules hid.
     pub hidden: Vec<HiddenCount>,
+    /// The phase of the endpoint when the report was made; empty for a replay.
+    #[serde(default)]
+    pub phase: String,
+    /// When a mismatch was last confirmed, Unix time.
+    #[serde(default)]
+    pub last_mismatch_ms: Option<u64>,
+    /// Percent of agreeing requests that is proven, at the gate's confidence.
+    #[serde(default)]
+    pub proven_percent: f64,
+    /// New distinct requests per hour at the present rate; absent when it is not known.
+    #[serde(default)]
+    pub distinct_per_hour: Option<f64>,
+    /// How late the new side was.
+    #[serde(default)]
+    pub lag_time: Option<LagReport>,
 }
 
 impl EndpointReport {
@@ -165,4 +257,10 @@ pub struct HiddenCount {
     pub rule: String,
     /// Differences it hid.
     pub count: u64,
+    /// When it first hid one, Unix time.
+    #[serde(default)]
+    pub first_ms: Option<u64>,
+    /// When it last hid one, Unix time.
+    #[serde(default)]
+    pub last_ms: Option<u64>,
 }

@@ -33,6 +33,18 @@ pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
+/// A length of time in its two largest units: `250 ms`, `4.2 s`, `12m 05s`, `3h 00m`, `2d 04h`.
+pub(crate) fn duration(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0 => format!("{ms} ms"),
+        1..60 => format!("{seconds}.{} s", ms % 1_000 / 100),
+        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds / 60 % 60),
+        86_400.. => format!("{}d {:02}h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
 /// Unix milliseconds as `2014-06-12 10:00:00 UTC`.
 pub(crate) fn utc(ms: u64) -> String {
     let seconds = ms / 1_000;
@@ -66,6 +78,8 @@ mod tests {
         assert_eq!(percent(0.001), "0.0010 %");
         assert_eq!(counted(1, "rule"), "1 rule");
         assert_eq!(counted(3, "rule"), "3 rules");
+        let times = [250, 4_210, 725_000, 10_800_000, 187_200_000].map(duration);
+        assert_eq!(times, ["250 ms", "4.2 s", "12m 05s", "3h 00m", "2d 04h"]);
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn groups_gather_transitions_and_find_their_examples_in_any_sample() {
             total("rails-time -> iso8601", 40, 3, 7),
         ],
         samples: vec![sample],
-        hidden: vec![("x-runtime".into(), 3)],
+        hidden: vec![HiddenTotal { rule: "x-runtime".into(), count: 3, first_ms: 4, last_ms: 8 }],
         ..EndpointSummary::default()
     };
     let report = report(Phase::Shadow, evidence);
@@ -110,7 +110,9 @@ fn groups_gather_transitions_and_find_their_examples_in_any_sample() {
     assert_eq!(group.causes[0].text, "rails-time -> iso8601");
     assert_eq!(group.examples[0].request, "GET /messages/91");
     assert_eq!(group.examples[0].new.as_deref(), Some("tok:iso8601:2"));
-    assert_eq!(report.endpoints[0].hidden[0].count, 3);
+    let hidden = &report.endpoints[0].hidden[0];
+    assert_eq!((hidden.count, hidden.first_ms, hidden.last_ms), (3, Some(4), Some(8)));
+    assert_eq!(report.endpoints[0].last_mismatch_ms, Some(9));
 }
 
 #[test]

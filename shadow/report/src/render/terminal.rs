@@ -4,7 +4,7 @@
 //! must stay true: the first line is the verdict with numbers; readable without colour; no control character of an
 //! answer reaches the terminal.
 
-use crate::gate::{FailReason, GateVerdict};
+use crate::gate::{FailReason, GateVerdict, OpenReason};
 use crate::model::{EndpointReport, Example, Group, Report};
 use crate::number::{counted, grouped, share, utc};
 
@@ -178,11 +178,12 @@ impl Page {
 fn summary(endpoint: &EndpointReport, report: &Report) -> String {
     let compared = grouped(endpoint.compared);
     let seen = match endpoint.gate {
-        GateVerdict::Inconclusive { needed } => format!(
-            "{} compared, {} needed  ({} so far)",
+        GateVerdict::Inconclusive { needed, why } => format!(
+            "{} compared, {} needed  ({} so far){}",
             counted(endpoint.distinct_requests, "distinct request"),
             grouped(needed),
             mismatches(endpoint.mismatched),
+            if why == OpenReason::Evidence { String::new() } else { format!(", {why}") },
         ),
         GateVerdict::Pass => format!(
             "{compared} compared, {} differ ({}, {})",
@@ -222,7 +223,9 @@ fn mismatches(count: u64) -> String {
 
 fn reason(why: FailReason) -> String {
     match why {
-        FailReason::Breaking { .. } | FailReason::NewErrors { .. } => format!(", {why}"),
+        FailReason::Breaking { .. } | FailReason::NewErrors { .. } | FailReason::Lag { .. } => {
+            format!(", {why}")
+        }
         FailReason::OverBudget => String::new(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::{Evidence, Gate, HiddenCount, Severity, Transition};
+use crate::{Evidence, Gate, HiddenCount, OpenReason, Severity, Transition};
 
 fn endpoint(name: &str, distinct: u64, mismatched: u64) -> EndpointReport {
     let gate = Gate::default();
@@ -21,11 +21,16 @@ fn endpoint(name: &str, distinct: u64, mismatched: u64) -> EndpointReport {
         gate: gate.decide(Evidence { distinct, mismatched, ..Evidence::default() }),
         groups: Vec::new(),
         hidden: Vec::new(),
+        phase: "shadow".to_owned(),
+        last_mismatch_ms: None,
+        proven_percent: gate.proven_percent(mismatched, distinct),
+        distinct_per_hour: Some(900.0),
+        lag_time: None,
     }
 }
 
 fn hidden(rule: &str, count: u64) -> HiddenCount {
-    HiddenCount { rule: rule.to_owned(), count }
+    HiddenCount { rule: rule.to_owned(), count, first_ms: None, last_ms: None }
 }
 
 fn group(path: &str, kind: &str, severity: Severity, count: u64) -> Group {
@@ -81,7 +86,8 @@ fn gate_prints_one_line_per_endpoint() {
 fn report_of_nothing_is_inconclusive_and_says_what_to_do() {
     let report = Report::new(1, None, Gate::default(), Vec::new());
     insta::assert_snapshot!(render_terminal(&report, Style::plain()));
-    assert_eq!(report.verdict(), GateVerdict::Inconclusive { needed: 2_995 });
+    let why = OpenReason::Evidence;
+    assert_eq!(report.verdict(), GateVerdict::Inconclusive { needed: 2_995, why });
 }
 
 #[test]
