@@ -24,6 +24,7 @@ mod path;
 mod rule;
 mod text;
 mod time;
+mod transition;
 mod tree;
 mod value;
 mod verdict;

@@ -42,8 +42,12 @@ fn spells(text: &[u8], scalar: &[u8]) -> bool {
 }
 
 fn number(a: &[u8], b: &[u8]) -> ValueChange {
+    /// Whole numbers up to here are exact in every language; two of them never differ by precision.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let float = |text| std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
+    let exact = |value: f64| value.fract() == 0.0 && value.abs() < EXACT_MAX;
     match (float(a), float(b)) {
+        (Some(x), Some(y)) if exact(x) && exact(y) && (x - y).abs() >= 1.0 => ValueChange::Number,
         (Some(x), Some(y)) if (x - y).abs() <= x.abs().max(y.abs()) * 1e-9 => {
             ValueChange::NumberPrecision
         }
@@ -111,6 +115,18 @@ fn windows_1252(c: char) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neighbouring_ids_are_different_numbers_and_not_imprecise() {
+        for (a, b, expected) in [
+            ("1345678901", "1345678902", ValueChange::Number),
+            ("1345678901.0", "1345678902", ValueChange::Number),
+            ("9007199254740993", "9007199254740992", ValueChange::NumberPrecision),
+            ("0.1", "0.10000000000000001", ValueChange::NumberPrecision),
+        ] {
+            assert_eq!(number(a.as_bytes(), b.as_bytes()), expected, "{a} {b}");
+        }
+    }
 
     #[test]
     fn string_changes_are_told_apart_and_symmetric() {
