@@ -3,9 +3,13 @@
 //! Owns the command tree with its help texts. It exists apart from the commands so that the tree reads as
 //! one page; nothing here does any work.
 
+mod diff;
+
 use crate::output::Color;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+
+pub(crate) use diff::DiffArgs;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -94,7 +98,7 @@ pub(crate) enum Command {
     Freeze(Who),
     /// Allow forward flips again
     Unfreeze(Who),
-    /// Shadow reads: report and gate
+    /// Shadow reads: report, gate, and diff of any two answers
     #[command(subcommand)]
     Shadow(ShadowCommand),
     /// Sync jobs: plan, run, verify
@@ -319,6 +323,8 @@ A gate that saw too little is inconclusive (exit 4), never a pass.")]
         #[arg(long, value_name = "PERCENT")]
         max_mismatch_percent: Option<f64>,
     },
+    /// Compare two files or URLs by the same engine; needs no configuration
+    Diff(DiffArgs),
 }
 
 /// Which job.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod diff;
 mod events;
 mod explain;
 mod flip;
@@ -12,7 +13,7 @@ mod shadow;
 mod status;
 mod sync;
 
-use crate::args::{Arguments, Command, FixtureCommand};
+use crate::args::{Arguments, Command, FixtureCommand, ShadowCommand};
 use crate::config;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -31,6 +32,7 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<Exit, 
         Command::Rollback(rollback) => flip::rollback(&load()?, rollback, output).await,
         Command::Freeze(who) => flip::freeze(&load()?, who, output).await,
         Command::Unfreeze(who) => flip::unfreeze(&load()?, who, output).await,
+        Command::Shadow(ShadowCommand::Diff(args)) => diff::run(args, output).await,
         Command::Shadow(shadow) => shadow::run(&load()?, shadow, output).await,
         Command::Sync(sync) => sync::run(&load()?, sync, output).await,
         Command::Events(events) => events::run(&load()?, events, output).await,

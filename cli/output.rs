@@ -53,6 +53,11 @@ impl Output {
         self.json
     }
 
+    /// Whether only the exit code is wanted.
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.quiet > 0
+    }
+
     /// Whether a live progress bar may be drawn.
     pub(crate) fn draws_progress(&self) -> bool {
         self.progress && !self.json && std::io::stderr().is_terminal()

@@ -49,6 +49,7 @@ pub(crate) const COMMANDS: &[&str] = &[
     "shadow",
     "shadow report",
     "shadow gate",
+    "shadow diff",
     "sync",
     "sync plan",
     "sync run",

@@ -1,4 +1,4 @@
-//! `banyan shadow report|gate`.
+//! `banyan shadow report|gate`; `diff` has a file of its own.
 
 use crate::args::{Evidence, ShadowCommand};
 use crate::config::{Config, value};
@@ -18,6 +18,7 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     match command {
+        ShadowCommand::Diff(args) => super::diff::run(args, output).await,
         ShadowCommand::Report(evidence) => {
             let report = build(config, evidence, None).await?;
             if output.is_json() {
