@@ -8,7 +8,7 @@ use crate::ledger::{Ledger, LedgerLimit};
 use crate::queue::SkipCounter;
 use crate::redact::Redaction;
 use crate::sample::{self, Case};
-use crate::tally::{Outcome, Sample, TallyBatch};
+use crate::tally::{Outcome, TallyBatch};
 use crate::{MirrorRequest, SkipReason, event, metric};
 use banyan_diff::{Comparison, Severity};
 use banyan_domain::EndpointName;
@@ -47,8 +47,6 @@ pub(crate) struct Account {
     books: Arc<Books>,
     endpoint: EndpointName,
     at_ms: u64,
-    /// Tells whoever replays that this read is in the books.
-    tag: Option<u64>,
     open: bool,
 }
 
@@ -61,7 +59,7 @@ impl Books {
 
     /// Opens the account of a read.
     pub(crate) fn open(self: &Arc<Self>, endpoint: &EndpointName, at_ms: u64) -> Account {
-        Account { books: self.clone(), endpoint: endpoint.clone(), at_ms, tag: None, open: true }
+        Account { books: self.clone(), endpoint: endpoint.clone(), at_ms, open: true }
     }
 
     /// Reads that were lost at shutdown.
@@ -97,7 +95,7 @@ impl Books {
     }
 
     /// Whether another sample of this group is wanted in this minute.
-    fn wants_sample(&self, sample: &Sample) -> bool {
+    fn wants_sample(&self, sample: &crate::Sample) -> bool {
         let minute = sample.at_ms / 60_000;
         let mut quota = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
         if quota.len() >= QUOTA_GROUPS_MAX {
@@ -114,21 +112,15 @@ impl Books {
 }
 
 impl Account {
-    /// The same account, whose tag is saved together with its outcome.
-    pub(crate) fn tagged(mut self, tag: u64) -> Self {
-        self.tag = Some(tag);
-        self
-    }
-
     /// It was not compared.
     pub(crate) fn skip(self, reason: SkipReason) {
         metric::skipped(&self.endpoint, reason);
-        self.close(Outcome::Skipped, reason.as_str(), |_, _| {});
+        self.close(Outcome::Skipped, reason.as_str());
     }
 
     /// It could not be compared, for a word of why.
     pub(crate) fn inconclusive(self, why: &'static str) {
-        self.close(Outcome::Inconclusive, why, |_, _| {});
+        self.close(Outcome::Inconclusive, why);
     }
 
     /// A side gave no answer.
@@ -144,10 +136,8 @@ impl Account {
         let bound = LAG_BOUNDS.iter().find(|(bound, _)| after_ms <= *bound);
         let seconds = std::time::Duration::from_millis(after_ms).as_secs_f64();
         metric::lag(&self.endpoint, seconds);
-        let word = bound.map_or(LAG_OVER, |(_, word)| word);
-        self.close(Outcome::Lag, word, |this, ledger| {
-            this.evidence(ledger, request, Outcome::Lag);
-        });
+        self.evidence(request, Outcome::Lag);
+        self.close(Outcome::Lag, bound.map_or(LAG_OVER, |(_, word)| word));
     }
 
     /// The one comparison decided, and not as a mismatch.
@@ -157,10 +147,9 @@ impl Account {
         outcome: Outcome,
         comparison: &Comparison,
     ) {
-        self.close(outcome, "", |this, ledger| {
-            this.hidden(ledger, comparison);
-            this.evidence(ledger, request, outcome);
-        });
+        self.hidden(comparison);
+        self.evidence(request, outcome);
+        self.close(outcome, "");
     }
 
     /// A mismatch is confirmed.
@@ -168,58 +157,45 @@ impl Account {
         let worst = comparison.differences.iter().map(|difference| difference.severity).max();
         let severity = worst.map_or("", Severity::as_str);
         event::mismatch_confirmed(&self.endpoint, severity, comparison.total_differences);
-        let sample = self.named(sample::sample(&self.books.redaction, case, comparison));
+        self.hidden(comparison);
+        self.evidence(case.request, Outcome::Mismatch);
+        let sample = sample::sample(&self.books.redaction, case, comparison);
         let wanted = self.books.wants_sample(&sample);
-        self.close(Outcome::Mismatch, severity, |this, ledger| {
-            this.hidden(ledger, comparison);
-            this.evidence(ledger, case.request, Outcome::Mismatch);
-            for group in sample::groups(comparison) {
-                ledger.difference(this.at_ms, &this.endpoint, group);
-            }
-            if wanted {
-                ledger.sample(sample);
-            }
-        });
-    }
-
-    /// A sample of a replay says which exchange of the recording it is of.
-    fn named(&self, mut sample: Sample) -> Sample {
-        if let (Some(tag), Some(body)) = (self.tag, sample.body.as_object_mut()) {
-            body.insert("recorded".to_owned(), tag.into());
+        let mut ledger = self.books.ledger();
+        for group in sample::groups(comparison) {
+            ledger.difference(self.at_ms, &self.endpoint, group);
         }
-        sample
+        if wanted {
+            ledger.sample(sample);
+        }
+        drop(ledger);
+        self.close(Outcome::Mismatch, severity);
     }
 
-    fn hidden(&self, ledger: &mut Ledger, comparison: &Comparison) {
+    fn hidden(&self, comparison: &Comparison) {
+        let mut ledger = self.books.ledger();
         for hidden in &comparison.hidden {
             ledger.hidden(self.at_ms, &self.endpoint, &hidden.rule, hidden.count);
         }
     }
 
-    fn evidence(&self, ledger: &mut Ledger, request: &MirrorRequest, outcome: Outcome) {
+    fn evidence(&self, request: &MirrorRequest, outcome: Outcome) {
         if !outcome.is_evidence() {
             return;
         }
         let mismatched = matches!(outcome, Outcome::Mismatch | Outcome::NewError);
         let fingerprint = sample::fingerprint(&self.books.redaction, &self.endpoint, request);
-        ledger.fingerprint(self.at_ms, &self.endpoint, fingerprint, mismatched);
+        self.books.ledger().fingerprint(self.at_ms, &self.endpoint, fingerprint, mismatched);
     }
 
-    /// Enters the outcome and all that comes with it under one lock: a save has all of a read or nothing.
-    fn close(
-        mut self,
-        outcome: Outcome,
-        reason: &'static str,
-        more: impl FnOnce(&Self, &mut Ledger),
-    ) {
+    fn close(mut self, outcome: Outcome, reason: &'static str) {
         self.open = false;
+        self.enter(outcome, reason);
+    }
+
+    fn enter(&self, outcome: Outcome, reason: &'static str) {
         metric::compared(&self.endpoint, outcome);
-        let mut ledger = self.books.ledger();
-        more(&self, &mut ledger);
-        ledger.outcome(self.at_ms, &self.endpoint, outcome, reason, 1);
-        if let Some(tag) = self.tag {
-            ledger.done(tag);
-        }
+        self.books.ledger().outcome(self.at_ms, &self.endpoint, outcome, reason, 1);
     }
 }
 
@@ -228,12 +204,7 @@ impl Drop for Account {
         if self.open {
             self.books.lost.fetch_add(1, Ordering::AcqRel);
             metric::skipped(&self.endpoint, SkipReason::Shutdown);
-            // A replay asks an unfinished read again when it is resumed; counted here it would count twice.
-            if self.tag.is_none() {
-                let (outcome, why) = (Outcome::Skipped, SkipReason::Shutdown.as_str());
-                metric::compared(&self.endpoint, outcome);
-                self.books.ledger().outcome(self.at_ms, &self.endpoint, outcome, why, 1);
-            }
+            self.enter(Outcome::Skipped, SkipReason::Shutdown.as_str());
         }
     }
 }

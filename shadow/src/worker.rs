@@ -136,13 +136,7 @@ fn answer(served: &Served) -> Answer {
 }
 
 /// Turns the first comparison into an outcome, or a mismatch into a recheck.
-pub(crate) fn conclude(
-    core: &Arc<Core>,
-    account: Account,
-    read: Read,
-    comparison: &Comparison,
-    bytes: usize,
-) {
+fn conclude(core: &Arc<Core>, account: Account, read: Read, comparison: &Comparison, bytes: usize) {
     let request = &read.request;
     match comparison.verdict {
         Verdict::Match => account.compared(request, Outcome::Match, comparison),

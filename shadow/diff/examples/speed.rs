@@ -1,6 +1,7 @@
 //! Prints how long the engine takes: pairs of 10 kB per second, and lists of 5,000 messages.
 //!
-//! Run it with `cargo run --release -p banyan-diff --example speed`.
+//! Run it with `cargo run --release -p banyan-diff --example speed`. With a number, each case runs that many times
+//! and nothing is timed, for `valgrind --tool=callgrind`; with a word too, only cases that have it in their name.
 #![expect(clippy::print_stdout, reason = "an example that prints its measurements")]
 
 use std::time::{Duration, Instant};
@@ -28,7 +29,20 @@ fn once(legacy: &str, new: &str) -> Comparison {
     compare(&legacy, &new, &RuleSet::builtin(), &Budget::default())
 }
 
+/// How often to run, and which cases, instead of timing them all.
+fn asked() -> Option<(u32, String)> {
+    let mut words = std::env::args().skip(1);
+    let rounds = words.next()?.parse().ok()?;
+    Some((rounds, words.next().unwrap_or_default()))
+}
+
 fn measure(name: &str, legacy: &str, new: &str) {
+    if let Some((rounds, word)) = asked() {
+        for _ in 0..if name.contains(&word) { rounds } else { 0 } {
+            std::hint::black_box(once(legacy, new));
+        }
+        return;
+    }
     let (started, mut rounds, mut total) = (Instant::now(), 0u32, 0);
     while started.elapsed() < Duration::from_millis(500) {
         total = once(legacy, new).total_differences;

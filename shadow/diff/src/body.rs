@@ -35,7 +35,8 @@ pub(crate) fn compare(
 ) -> Result<(), Why> {
     let mut meter = Meter::new(budget);
     meter.charge((legacy.body.len() + new.body.len()) / 64)?;
-    let (a, b) = (form(legacy, budget)?, form(new, budget)?);
+    let a = form(legacy, budget, None)?;
+    let b = form(new, budget, if let Form::Json(doc) = &a { Some(doc) } else { None })?;
     match (a, b) {
         (Form::Json(a), Form::Json(b)) => {
             let before = findings.seen();
@@ -74,14 +75,20 @@ fn fragment(body: &[u8], form: &Form<'_>) -> Fragment {
     }
 }
 
-fn form<'a>(side: &Decoded<'a>, budget: &Budget) -> Result<Form<'a>, Why> {
+/// Reads a body; `other` is the document that it is probably much like.
+fn form<'a>(side: &Decoded<'a>, budget: &Budget, other: Option<&Doc<'_>>) -> Result<Form<'a>, Why> {
     if side.body.is_empty() {
         return Ok(Form::Empty);
     }
     let declared = side.obs.header("content-type").map(media_type).unwrap_or_default();
     if is_json(&declared) || (may_lie(&declared) && looks_like_json(side.body)) {
         let body = side.body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(side.body);
-        match json::parse(body, Limits { nodes: budget.nodes }) {
+        let limits = Limits { nodes: budget.nodes };
+        let read = match other {
+            Some(other) => json::parse_beside(body, limits, other),
+            None => json::parse(body, limits),
+        };
+        match read {
             Ok(doc) => return Ok(Form::Json(doc)),
             Err(error) if error.kind == json::JsonErrorKind::TooDeep => return Err(Why::TooDeep),
             Err(error) if error.kind.is_limit() => return Err(Why::OverBudget),

@@ -5,13 +5,15 @@
 //! keys and lone surrogates and stops at 128 levels. What must stay true: nodes are in document order, `end` is the
 //! index after a node's subtree, an object's children alternate key, value; nothing recurses.
 
+mod guide;
 mod number;
 mod parse;
 mod string;
 
+use crate::hash;
 use number::Decimal;
 pub use parse::{JsonError, JsonErrorKind};
-pub(crate) use parse::{Limits, add_element, add_member, container_hash, parse};
+pub(crate) use parse::{Limits, add_element, add_member, container_hash, parse, parse_beside};
 
 /// Says whether bytes are one JSON text as RFC 8259 defines it (UTF-8, at most 512 levels), and where not.
 pub fn check_json(bytes: &[u8]) -> Result<(), JsonError> {
@@ -35,7 +37,7 @@ pub(crate) enum Tag {
     Key,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Node {
     hash: u64,
     /// Into the source, or into `decoded` for strings with escapes.
@@ -111,8 +113,9 @@ impl Doc<'_> {
 
     /// The last member of that name, which is the one that counts.
     pub(crate) fn member(&self, id: NodeId, name: &[u8]) -> Option<NodeId> {
-        let named = self.members(id).filter(|(key, _)| self.bytes(*key) == name);
-        named.last().map(|(_, value)| value)
+        let hash = hash::of_bytes(name);
+        let same = |key: NodeId| self.hash(key) == hash && self.bytes(key) == name;
+        self.members(id).filter(|(key, _)| same(*key)).last().map(|(_, value)| value)
     }
 
     /// Whether two scalar nodes hold the same value.
@@ -141,5 +144,5 @@ pub(crate) fn same_number(a: &[u8], b: &[u8]) -> bool {
 
 /// Whether text is a JSON number.
 pub(crate) fn is_number(text: &[u8]) -> bool {
-    !text.is_empty() && parse::number_len(text) == Some(text.len())
+    !text.is_empty() && number::number_len(text) == Some(text.len())
 }

@@ -112,10 +112,15 @@ impl Walk<'_, '_> {
         new: NodeId,
     ) -> Result<(), Why> {
         if !self.same(legacy, new)? {
-            let trail = self.trail.push(parent, step);
-            self.open.push(Pair { legacy, new, trail });
+            self.open_later(parent, step, legacy, new);
         }
         Ok(())
+    }
+
+    /// Compares a pair later that is not the same.
+    fn open_later(&mut self, parent: TrailId, step: Step, legacy: NodeId, new: NodeId) {
+        let trail = self.trail.push(parent, step);
+        self.open.push(Pair { legacy, new, trail });
     }
 
     fn report(&mut self, kind: Kind, trail: TrailId, legacy: Option<NodeId>, new: Option<NodeId>) {

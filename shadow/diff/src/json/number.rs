@@ -5,6 +5,9 @@
 
 use crate::hash;
 
+/// Digits that fit in one word of a hash.
+const SHORT_DIGITS: usize = 18;
+
 /// A number as sign, significant digits (no leading or trailing zero) and the exponent of the last digit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Decimal<'a> {
@@ -58,7 +61,7 @@ impl<'a> Decimal<'a> {
         let mut hash = u64::from(self.negative);
         let mut word = 0u64;
         for (at, digit) in self.digits().enumerate() {
-            if at > 0 && at % 18 == 0 {
+            if at > 0 && at % SHORT_DIGITS == 0 {
                 hash = hash::mix(hash, word);
                 word = 0;
             }
@@ -80,6 +83,70 @@ impl PartialEq for Decimal<'_> {
 /// Hash that is the same for all lexemes of one number.
 pub(crate) fn hash_of(lexeme: &[u8]) -> u64 {
     Decimal::of(lexeme).map_or_else(|| hash::of_bytes(lexeme), |decimal| decimal.hash())
+}
+
+/// Length and hash of the number at the start of `text`, if the grammar allows it.
+#[inline]
+pub(super) fn scan(text: &[u8]) -> Option<(usize, u64)> {
+    if let Some(found) = scan_short_integer(text) {
+        return Some(found);
+    }
+    let len = number_len(text)?;
+    Some((len, hash_of(text.get(..len)?)))
+}
+
+/// Most numbers are whole and short: digits and hash in one pass. `None` leaves the decision to the grammar.
+#[inline]
+fn scan_short_integer(text: &[u8]) -> Option<(usize, u64)> {
+    let from = usize::from(text.first() == Some(&b'-'));
+    let (mut at, mut value) = (from, 0u64);
+    while let Some(digit @ b'0'..=b'9') = text.get(at) {
+        if at - from == SHORT_DIGITS {
+            return None;
+        }
+        value = value * 10 + u64::from(digit & 0x0F);
+        at += 1;
+    }
+    let leading_zero = at - from > 1 && text.get(from) == Some(&b'0');
+    if at == from || leading_zero || matches!(text.get(at), Some(b'.' | b'e' | b'E')) {
+        return None;
+    }
+    let mut exponent = 0;
+    while value.is_multiple_of(10) && value > 0 {
+        value /= 10;
+        exponent += 1;
+    }
+    let negative = u64::from(from == 1 && value > 0);
+    Some((at, hash::mix(hash::mix(negative, value), exponent)))
+}
+
+/// Length of the number at the start of `text`, if the grammar allows it.
+pub(super) fn number_len(text: &[u8]) -> Option<usize> {
+    let digits = |from: usize| {
+        text.get(from..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).count()
+    };
+    let mut at = usize::from(text.first() == Some(&b'-'));
+    let whole = digits(at);
+    if whole == 0 || (whole > 1 && text.get(at) == Some(&b'0')) {
+        return None;
+    }
+    at += whole;
+    if text.get(at) == Some(&b'.') {
+        let fraction = digits(at + 1);
+        if fraction == 0 {
+            return None;
+        }
+        at += 1 + fraction;
+    }
+    if matches!(text.get(at), Some(b'e' | b'E')) {
+        at += 1 + usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
+        let exponent = digits(at);
+        if exponent == 0 {
+            return None;
+        }
+        at += exponent;
+    }
+    Some(at)
 }
 
 fn parse_exponent(text: &[u8]) -> Option<i64> {
@@ -132,6 +199,24 @@ mod tests {
             ("123456789012345678901234567890", "12345678901234567890123456789e1"),
         ] {
             assert!(same(a, b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn the_short_way_is_the_long_way() {
+        for text in ["0", "-0", "7", "-120", "100000", "999999999999999999", "1234567890123456789"]
+        {
+            assert_eq!(
+                scan(text.as_bytes()),
+                Some((text.len(), hash_of(text.as_bytes()))),
+                "{text}"
+            );
+        }
+        for (text, len) in [("12,", 2), ("1.5]", 3), ("0x", 1), ("1e3 ", 3), ("-5}", 2)] {
+            assert_eq!(scan(text.as_bytes()).map(|found| found.0), Some(len), "{text}");
+        }
+        for text in ["", "-", "01", "-01", "1.", "1e", "1e+", "x", "+1", ".5"] {
+            assert_eq!(scan(text.as_bytes()), None, "{text}");
         }
     }
 

@@ -6,6 +6,7 @@
 
 use thiserror::Error;
 
+use super::guide::{Course, Guide};
 use super::{Doc, Node, Tag, number, string};
 use crate::hash;
 
@@ -67,14 +68,34 @@ impl JsonErrorKind {
 
 /// Parses one JSON text.
 pub(crate) fn parse(source: &[u8], limits: Limits) -> Result<Doc<'_>, JsonError> {
+    start(source, limits, None)
+}
+
+/// Parses one JSON text that is probably much like another; the result is the same as that of [`parse`].
+pub(crate) fn parse_beside<'a>(
+    source: &'a [u8],
+    limits: Limits,
+    other: &Doc<'_>,
+) -> Result<Doc<'a>, JsonError> {
+    start(source, limits, Some(Guide::new(other, source.len())))
+}
+
+fn start<'a>(
+    source: &'a [u8],
+    limits: Limits,
+    guide: Option<Guide<'_>>,
+) -> Result<Doc<'a>, JsonError> {
     if u32::try_from(source.len()).is_err() {
         return Err(JsonError { at: 0, kind: JsonErrorKind::TooLarge });
     }
     if let Err(error) = std::str::from_utf8(source) {
         return Err(JsonError { at: error.valid_up_to(), kind: JsonErrorKind::Utf8 });
     }
-    let doc = Doc { source, decoded: Vec::new(), nodes: Vec::with_capacity(source.len() / 16 + 1) };
-    let mut parser = Parser { source, at: 0, doc, open: Vec::new(), limits };
+    let guess = source.len() / 10 + 1;
+    let capacity = guide.as_ref().map_or(guess, |guide| guide.nodes().min(source.len() / 2 + 1));
+    let doc = Doc { source, decoded: Vec::new(), nodes: Vec::with_capacity(capacity) };
+    let top = Frame { node: 0, hash: 0, key: 0, object: false, course: Course::LOST };
+    let mut parser = Parser { source, at: 0, doc, top, open: Vec::new(), limits, guide };
     match parser.run() {
         Ok(()) => Ok(parser.doc),
         Err(kind) => Err(JsonError { at: parser.at, kind }),
@@ -82,24 +103,29 @@ pub(crate) fn parse(source: &[u8], limits: Limits) -> Result<Doc<'_>, JsonError>
 }
 
 /// An array or object whose end was not seen yet.
-struct Frame {
+pub(super) struct Frame {
     node: u32,
     hash: u64,
     key: u64,
-    object: bool,
+    pub(super) object: bool,
+    pub(super) course: Course,
 }
 
-struct Parser<'a> {
-    source: &'a [u8],
-    at: usize,
-    doc: Doc<'a>,
-    open: Vec<Frame>,
-    limits: Limits,
+pub(super) struct Parser<'a, 'g> {
+    pub(super) source: &'a [u8],
+    pub(super) at: usize,
+    pub(super) doc: Doc<'a>,
+    /// The container that is read now; outside of all of them a frame that nothing looks at.
+    pub(super) top: Frame,
+    /// The containers around it.
+    pub(super) open: Vec<Frame>,
+    pub(super) limits: Limits,
+    pub(super) guide: Option<Guide<'g>>,
 }
 
 type Step = Result<(), JsonErrorKind>;
 
-impl Parser<'_> {
+impl Parser<'_, '_> {
     fn run(&mut self) -> Step {
         loop {
             self.skip_space();
@@ -115,6 +141,9 @@ impl Parser<'_> {
     /// Reads one value up to its first nested value; containers stay open.
     fn value(&mut self) -> Step {
         loop {
+            if self.guide.is_some() && self.copied()? {
+                return Ok(());
+            }
             match self.peek() {
                 Some(b'{') => {
                     self.open_container(Tag::Object)?;
@@ -144,10 +173,9 @@ impl Parser<'_> {
 
     /// Closes containers and steps over a comma; true when the root value is complete.
     fn after_value(&mut self) -> Result<bool, JsonErrorKind> {
-        while let Some(frame) = self.open.last() {
-            let object = frame.object;
+        while !self.open.is_empty() {
             self.skip_space();
-            match (self.peek(), object) {
+            match (self.peek(), self.top.object) {
                 (Some(b','), true) => {
                     self.at += 1;
                     self.skip_space();
@@ -172,14 +200,17 @@ impl Parser<'_> {
         }
         let node = self.push(tag, self.at, 0, 0, false)?;
         let object = tag == Tag::Object;
-        self.open.push(Frame { node, hash: u64::from(object) + 1, key: 0, object });
+        let course = self.guide.as_ref().map_or(Course::LOST, |guide| guide.course(tag));
+        let inner = Frame { node, hash: u64::from(object) + 1, key: 0, object, course };
+        self.open.push(std::mem::replace(&mut self.top, inner));
         self.at += 1;
         Ok(())
     }
 
     fn close_container(&mut self) -> Step {
         self.at += 1;
-        let Some(frame) = self.open.pop() else { return Err(JsonErrorKind::Unexpected) };
+        let Some(outer) = self.open.pop() else { return Err(JsonErrorKind::Unexpected) };
+        let frame = std::mem::replace(&mut self.top, outer);
         let (end, at) = (to_u32(self.doc.nodes.len()), to_u32(self.at));
         let node = &mut self.doc.nodes[frame.node as usize];
         let hash = container_hash(frame.hash, frame.object);
@@ -192,27 +223,25 @@ impl Parser<'_> {
 
     /// Adds a finished value to the hash of its container.
     #[inline]
-    fn attach(&mut self, hash: u64) {
-        if let Some(frame) = self.open.last_mut() {
-            frame.hash = if frame.object {
-                add_member(frame.hash, frame.key, hash)
-            } else {
-                add_element(frame.hash, hash)
-            };
-        }
+    pub(super) fn attach(&mut self, hash: u64) {
+        self.top.hash = if self.top.object {
+            add_member(self.top.hash, self.top.key, hash)
+        } else {
+            add_element(self.top.hash, hash)
+        };
     }
 
+    #[inline]
     fn key(&mut self) -> Step {
         match self.peek() {
             Some(b'"') => {}
             Some(_) => return Err(JsonErrorKind::Unexpected),
             None => return Err(JsonErrorKind::End),
         }
-        let hash = self.text(Tag::Key)?;
-        if let Some(frame) = self.open.last_mut() {
-            frame.key = hash;
+        self.top.key = self.name()?;
+        if self.peek() != Some(b':') {
+            self.skip_space();
         }
-        self.skip_space();
         match self.peek() {
             Some(b':') => self.at += 1,
             Some(_) => return Err(JsonErrorKind::Unexpected),
@@ -222,9 +251,36 @@ impl Parser<'_> {
         Ok(())
     }
 
+    #[inline]
+    fn name(&mut self) -> Result<u64, JsonErrorKind> {
+        if self.guide.is_none() {
+            return self.text(Tag::Key);
+        }
+        if let Some(hash) = self.copied_key()? {
+            return Ok(hash);
+        }
+        let hash = self.text(Tag::Key)?;
+        self.name_was_read(hash);
+        Ok(hash)
+    }
+
+    #[inline]
     fn text(&mut self, tag: Tag) -> Result<u64, JsonErrorKind> {
-        self.at += 1;
-        let start = self.at;
+        let start = self.at + 1;
+        // Most strings are shorter than one word: its bytes are end and hash at once.
+        if let Some(word) = self.source.get(start..).and_then(<[u8]>::first_chunk::<8>) {
+            let len = ends_plain(*word).trailing_zeros() as usize / 8;
+            if word.get(len) == Some(&b'"') {
+                let hash = hash::of_short(*word, len);
+                self.push(tag, start, len, hash, false)?;
+                self.at = start + len + 1;
+                return Ok(hash);
+            }
+        }
+        self.long_text(start, tag)
+    }
+
+    fn long_text(&mut self, start: usize, tag: Tag) -> Result<u64, JsonErrorKind> {
         self.at = plain_end(self.source, start);
         if self.peek() != Some(b'"') {
             return self.escaped_text(start, tag);
@@ -261,8 +317,8 @@ impl Parser<'_> {
 
     fn number(&mut self) -> Step {
         let rest = &self.source[self.at..];
-        let Some(len) = number_len(rest) else { return Err(JsonErrorKind::BadNumber) };
-        let hash = number::hash_of(&rest[..len]).rotate_left(7);
+        let Some((len, hash)) = number::scan(rest) else { return Err(JsonErrorKind::BadNumber) };
+        let hash = hash.rotate_left(7);
         self.push(Tag::Number, self.at, len, hash, false)?;
         self.at += len;
         self.attach(hash);
@@ -305,6 +361,12 @@ impl Parser<'_> {
 
     #[inline]
     fn skip_space(&mut self) {
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            self.skip_more_space();
+        }
+    }
+
+    fn skip_more_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
         }
@@ -329,61 +391,65 @@ pub(crate) fn container_hash(hash: u64, object: bool) -> u64 {
     hash::mix(hash, if object { 0x6F } else { 0x61 })
 }
 
-/// The first byte from `at` that is a quote, a backslash or a control character; eight bytes per look.
+/// The first byte from `at` that is a quote, a backslash or a control character.
 #[inline]
-fn plain_end(source: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    while let Some(chunk) = source.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = zero_byte(word ^ (ONES * 0x22));
-        let slash = zero_byte(word ^ (ONES * 0x5C));
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-        let found = quote | slash | control;
+fn plain_end(source: &[u8], at: usize) -> usize {
+    let text = source.get(at..).unwrap_or_default();
+    let near = text.get(..32).unwrap_or(text);
+    match first_end(near) {
+        Some(len) => at + len,
+        None if near.len() == text.len() => at + text.len(),
+        None => at + near.len() + long_plain(text.get(near.len()..).unwrap_or_default()),
+    }
+}
+
+/// Where the plain text ends, word by word.
+#[inline]
+fn first_end(text: &[u8]) -> Option<usize> {
+    let (words, rest) = text.as_chunks::<8>();
+    let mut at = 0;
+    for word in words {
+        let found = ends_plain(*word);
         if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
+            return Some(at + found.trailing_zeros() as usize / 8);
         }
         at += 8;
     }
-    while source.get(at).is_some_and(|b| !matches!(b, b'"' | b'\\' | 0..0x20)) {
-        at += 1;
-    }
-    at
+    let len = plain_bytes(rest);
+    (len < rest.len()).then_some(at + len)
 }
 
-/// Length of the number at the start of `text`, if the grammar allows it.
-pub(super) fn number_len(text: &[u8]) -> Option<usize> {
-    let digits = |from: usize| {
-        text.get(from..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).count()
-    };
-    let mut at = usize::from(text.first() == Some(&b'-'));
-    let whole = digits(at);
-    if whole == 0 || (whole > 1 && text.get(at) == Some(&b'0')) {
-        return None;
-    }
-    at += whole;
-    if text.get(at) == Some(&b'.') {
-        let fraction = digits(at + 1);
-        if fraction == 0 {
-            return None;
-        }
-        at += 1 + fraction;
-    }
-    if matches!(text.get(at), Some(b'e' | b'E')) {
-        at += 1 + usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
-        let exponent = digits(at);
-        if exponent == 0 {
-            return None;
-        }
-        at += exponent;
-    }
-    Some(at)
+/// The rest of a long string: blocks that the compiler turns into vector instructions, then words.
+fn long_plain(text: &[u8]) -> usize {
+    let (blocks, _) = text.as_chunks::<32>();
+    let special =
+        |byte: u8| u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
+    let plain = |block: &&[u8; 32]| block.iter().fold(0, |found, byte| found | special(*byte)) == 0;
+    let from = blocks.iter().take_while(plain).count() * 32;
+    let rest = text.get(from..).unwrap_or_default();
+    from + first_end(rest).unwrap_or(rest.len())
+}
+
+fn plain_bytes(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
+}
+
+/// The high bit of each byte that ends plain text; bits above the first one found may be wrong.
+#[inline]
+fn ends_plain(word: [u8; 8]) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let word = u64::from_le_bytes(word);
+    let (quote, slash) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5C));
+    let quote = quote.wrapping_sub(ONES) & !quote;
+    let slash = slash.wrapping_sub(ONES) & !slash;
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (quote | slash | control) & HIGH
 }
 
 /// Offsets fit because the source is at most `u32::MAX` bytes.
 #[inline]
-fn to_u32(n: usize) -> u32 {
+pub(super) fn to_u32(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 

@@ -58,8 +58,10 @@ impl Walk<'_, '_> {
             };
             let Some(other) = new.get(*other_at) else { continue };
             taken[*other_at] = true;
-            let step = self.element_step(fit.key, at, Of::Legacy, *element);
-            self.descend(pair.trail, step, *element, *other)?;
+            if !self.same(*element, *other)? {
+                let step = self.element_step(fit.key, at, Of::Legacy, *element);
+                self.open_later(pair.trail, step, *element, *other);
+            }
         }
         for ((at, element), _) in new.iter().enumerate().zip(taken).filter(|(_, taken)| !taken) {
             let step = self.element_step(fit.key, at, Of::New, *element);
