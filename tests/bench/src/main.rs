@@ -3,14 +3,24 @@
 //! Owns the command `banyan-bench`. It exists because only ratios measured in the same minutes mean anything. What must
 //! stay true: loopback only, processes of its own only, bounded in time; a case that cannot run is named, not left out.
 
+#[cfg(feature = "proxy")]
 mod case;
+#[cfg(feature = "proxy")]
 mod child;
+mod diff;
+#[cfg(feature = "proxy")]
 mod nginx;
 mod quiet;
+#[cfg(feature = "proxy")]
 mod role;
+#[cfg(feature = "proxy")]
 mod run;
+mod say;
+#[cfg(feature = "proxy")]
 mod shadow;
+#[cfg(feature = "proxy")]
 mod table;
+#[cfg(feature = "proxy")]
 mod wrk;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +30,7 @@ use std::process::ExitCode;
 ///
 /// Needs `wrk`; the nginx cases need `nginx`. Build it with `--release`, or the numbers mean nothing.
 #[derive(Debug, Parser)]
+#[cfg_attr(not(feature = "proxy"), allow(dead_code, reason = "options of the cases of the proxy"))]
 struct Args {
     /// Seconds of load per case and round.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
@@ -37,15 +48,29 @@ struct Args {
     #[arg(long)]
     json: bool,
     #[command(subcommand)]
-    role: Option<Role>,
+    command: Option<Command>,
+}
+
+/// What else it can do.
+#[derive(Debug, Clone, Subcommand)]
+enum Command {
+    /// The diff engine beside deepdiff-rs (PyPI), microdiff and fast-json-patch (npm), text to report.
+    ///
+    /// Installs the peers into a temporary folder with pip and npm; those that cannot be had are named.
+    Diff(diff::DiffArgs),
+    #[cfg(feature = "proxy")]
+    #[command(flatten)]
+    Role(Role),
 }
 
 /// What this program does as a child of its own.
+#[cfg(feature = "proxy")]
 #[derive(Debug, Clone, Subcommand)]
-#[command(hide = true)]
 enum Role {
+    #[command(hide = true)]
     /// Answers every request with a small JSON object.
     Upstream,
+    #[command(hide = true)]
     /// Forwards with pingora and nothing else.
     Bare {
         /// Where to.
@@ -54,6 +79,7 @@ enum Role {
         #[arg(long)]
         timeouts: bool,
     },
+    #[command(hide = true)]
     /// Forwards with Banyan.
     Banyan {
         /// The legacy side.
@@ -67,14 +93,19 @@ enum Role {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let done = match &args.role {
-        Some(role) => role::play(role),
+    let done = match &args.command {
+        Some(Command::Diff(diff)) => diff::run(diff),
+        #[cfg(feature = "proxy")]
+        Some(Command::Role(role)) => role::play(role),
+        #[cfg(feature = "proxy")]
         None => run::run(&args),
+        #[cfg(not(feature = "proxy"))]
+        None => Err(failed("measure the proxy")("built without it; or did you mean `diff`?")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            table::complain(&error.to_string());
+            say::complain(&error.to_string());
             ExitCode::from(6)
         }
     }
@@ -84,6 +115,7 @@ fn main() -> ExitCode {
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
     /// A program is not installed.
+    #[cfg(feature = "proxy")]
     #[error("`{program}` is needed: apt-get install {program}")]
     Missing {
         /// The program.

@@ -5,7 +5,7 @@
 use crate::case::Case;
 use crate::child::Running;
 use crate::wrk::Load;
-use crate::{Args, BenchError, nginx, quiet, table, wrk};
+use crate::{Args, BenchError, nginx, quiet, say, table, wrk};
 use std::collections::BTreeMap;
 
 /// What one case showed in one round.
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<(), BenchError> {
     let (mut disturbed, mut count) = (0, 0);
     for round in 1..=args.rounds {
         for (index, case) in cases.iter().enumerate() {
-            table::progress(round, args.rounds, case.title());
+            say::progress(round, args.rounds, case.title());
             count += 1;
             disturbed += u64::from(!quiet::wait(args.wait));
             let shot = shoot(*case, args, &legacy.address, &new.address)?;

@@ -1,10 +1,9 @@
 //! What the benchmark prints.
 //!
-//! Owns the table and the JSON object. The result goes to standard output, everything else to standard error.
+//! Owns the table and the JSON object of the proxy's cases.
 
 use crate::run::Report;
-use crate::{BenchError, failed};
-use std::io::Write;
+use crate::{BenchError, failed, say};
 
 /// Prints the result.
 pub(crate) fn print(report: &Report, json: bool) -> Result<(), BenchError> {
@@ -13,18 +12,7 @@ pub(crate) fn print(report: &Report, json: bool) -> Result<(), BenchError> {
     } else {
         table(report)
     };
-    std::io::stdout().write_all(text.as_bytes()).map_err(failed("print"))
-}
-
-/// Says what runs now.
-pub(crate) fn progress(round: u64, rounds: u64, title: &str) {
-    // A closed standard error loses nothing that counts.
-    writeln!(std::io::stderr(), "round {round}/{rounds}: {title}").unwrap_or_default();
-}
-
-/// Says why the benchmark cannot run.
-pub(crate) fn complain(text: &str) {
-    writeln!(std::io::stderr(), "error: {text}").unwrap_or_default();
+    say::answer(&text)
 }
 
 fn table(report: &Report) -> String {
