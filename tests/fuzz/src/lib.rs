@@ -1,0 +1,3 @@
+//! Fuzz targets of the pure parsers and of the diff engine; see the README.
+
+pub mod oracle;
