@@ -16,6 +16,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("banyan-control", &["banyan-domain"]),
     ("banyan-events", &["banyan-domain", "banyan-control"]),
     ("banyan-shadow", &["banyan-domain", "banyan-diff", "banyan-report", "banyan-template"]),
+    // A replay is a second front end of the shadow engine: same comparison, recheck, tally and gate.
+    ("banyan-replay", &["banyan-domain", "banyan-diff", "banyan-report", "banyan-shadow"]),
     ("banyan-sync-jobs", &["banyan-domain", "banyan-engine"]),
     ("banyan-seams", &["banyan-domain", "banyan-events"]),
     ("banyan-proxy", &["banyan-domain", "banyan-shadow"]),

@@ -8,7 +8,7 @@ use crate::ledger::{Ledger, LedgerLimit};
 use crate::queue::SkipCounter;
 use crate::redact::Redaction;
 use crate::sample::{self, Case};
-use crate::tally::{Outcome, TallyBatch};
+use crate::tally::{Outcome, Sample, TallyBatch};
 use crate::{MirrorRequest, SkipReason, event, metric};
 use banyan_diff::{Comparison, Severity};
 use banyan_domain::EndpointName;
@@ -47,6 +47,8 @@ pub(crate) struct Account {
     books: Arc<Books>,
     endpoint: EndpointName,
     at_ms: u64,
+    /// Tells whoever replays that this read is in the books.
+    tag: Option<u64>,
     open: bool,
 }
 
@@ -59,7 +61,7 @@ impl Books {
 
     /// Opens the account of a read.
     pub(crate) fn open(self: &Arc<Self>, endpoint: &EndpointName, at_ms: u64) -> Account {
-        Account { books: self.clone(), endpoint: endpoint.clone(), at_ms, open: true }
+        Account { books: self.clone(), endpoint: endpoint.clone(), at_ms, tag: None, open: true }
     }
 
     /// Reads that were lost at shutdown.
@@ -95,7 +97,7 @@ impl Books {
     }
 
     /// Whether another sample of this group is wanted in this minute.
-    fn wants_sample(&self, sample: &crate::Sample) -> bool {
+    fn wants_sample(&self, sample: &Sample) -> bool {
         let minute = sample.at_ms / 60_000;
         let mut quota = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
         if quota.len() >= QUOTA_GROUPS_MAX {
@@ -112,15 +114,21 @@ impl Books {
 }
 
 impl Account {
+    /// The same account, whose tag is saved together with its outcome.
+    pub(crate) fn tagged(mut self, tag: u64) -> Self {
+        self.tag = Some(tag);
+        self
+    }
+
     /// It was not compared.
     pub(crate) fn skip(self, reason: SkipReason) {
         metric::skipped(&self.endpoint, reason);
-        self.close(Outcome::Skipped, reason.as_str());
+        self.close(Outcome::Skipped, reason.as_str(), |_, _| {});
     }
 
     /// It could not be compared, for a word of why.
     pub(crate) fn inconclusive(self, why: &'static str) {
-        self.close(Outcome::Inconclusive, why);
+        self.close(Outcome::Inconclusive, why, |_, _| {});
     }
 
     /// A side gave no answer.
@@ -136,8 +144,10 @@ impl Account {
         let bound = LAG_BOUNDS.iter().find(|(bound, _)| after_ms <= *bound);
         let seconds = std::time::Duration::from_millis(after_ms).as_secs_f64();
         metric::lag(&self.endpoint, seconds);
-        self.evidence(request, Outcome::Lag);
-        self.close(Outcome::Lag, bound.map_or(LAG_OVER, |(_, word)| word));
+        let word = bound.map_or(LAG_OVER, |(_, word)| word);
+        self.close(Outcome::Lag, word, |this, ledger| {
+            this.evidence(ledger, request, Outcome::Lag);
+        });
     }
 
     /// The one comparison decided, and not as a mismatch.
@@ -147,9 +157,10 @@ impl Account {
         outcome: Outcome,
         comparison: &Comparison,
     ) {
-        self.hidden(comparison);
-        self.evidence(request, outcome);
-        self.close(outcome, "");
+        self.close(outcome, "", |this, ledger| {
+            this.hidden(ledger, comparison);
+            this.evidence(ledger, request, outcome);
+        });
     }
 
     /// A mismatch is confirmed.
@@ -157,45 +168,58 @@ impl Account {
         let worst = comparison.differences.iter().map(|difference| difference.severity).max();
         let severity = worst.map_or("", Severity::as_str);
         event::mismatch_confirmed(&self.endpoint, severity, comparison.total_differences);
-        self.hidden(comparison);
-        self.evidence(case.request, Outcome::Mismatch);
-        let sample = sample::sample(&self.books.redaction, case, comparison);
+        let sample = self.named(sample::sample(&self.books.redaction, case, comparison));
         let wanted = self.books.wants_sample(&sample);
-        let mut ledger = self.books.ledger();
-        for group in sample::groups(comparison) {
-            ledger.difference(self.at_ms, &self.endpoint, group);
-        }
-        if wanted {
-            ledger.sample(sample);
-        }
-        drop(ledger);
-        self.close(Outcome::Mismatch, severity);
+        self.close(Outcome::Mismatch, severity, |this, ledger| {
+            this.hidden(ledger, comparison);
+            this.evidence(ledger, case.request, Outcome::Mismatch);
+            for group in sample::groups(comparison) {
+                ledger.difference(this.at_ms, &this.endpoint, group);
+            }
+            if wanted {
+                ledger.sample(sample);
+            }
+        });
     }
 
-    fn hidden(&self, comparison: &Comparison) {
-        let mut ledger = self.books.ledger();
+    /// A sample of a replay says which exchange of the recording it is of.
+    fn named(&self, mut sample: Sample) -> Sample {
+        if let (Some(tag), Some(body)) = (self.tag, sample.body.as_object_mut()) {
+            body.insert("recorded".to_owned(), tag.into());
+        }
+        sample
+    }
+
+    fn hidden(&self, ledger: &mut Ledger, comparison: &Comparison) {
         for hidden in &comparison.hidden {
             ledger.hidden(self.at_ms, &self.endpoint, &hidden.rule, hidden.count);
         }
     }
 
-    fn evidence(&self, request: &MirrorRequest, outcome: Outcome) {
+    fn evidence(&self, ledger: &mut Ledger, request: &MirrorRequest, outcome: Outcome) {
         if !outcome.is_evidence() {
             return;
         }
         let mismatched = matches!(outcome, Outcome::Mismatch | Outcome::NewError);
         let fingerprint = sample::fingerprint(&self.books.redaction, &self.endpoint, request);
-        self.books.ledger().fingerprint(self.at_ms, &self.endpoint, fingerprint, mismatched);
+        ledger.fingerprint(self.at_ms, &self.endpoint, fingerprint, mismatched);
     }
 
-    fn close(mut self, outcome: Outcome, reason: &'static str) {
+    /// Enters the outcome and all that comes with it under one lock: a save has all of a read or nothing.
+    fn close(
+        mut self,
+        outcome: Outcome,
+        reason: &'static str,
+        more: impl FnOnce(&Self, &mut Ledger),
+    ) {
         self.open = false;
-        self.enter(outcome, reason);
-    }
-
-    fn enter(&self, outcome: Outcome, reason: &'static str) {
         metric::compared(&self.endpoint, outcome);
-        self.books.ledger().outcome(self.at_ms, &self.endpoint, outcome, reason, 1);
+        let mut ledger = self.books.ledger();
+        more(&self, &mut ledger);
+        ledger.outcome(self.at_ms, &self.endpoint, outcome, reason, 1);
+        if let Some(tag) = self.tag {
+            ledger.done(tag);
+        }
     }
 }
 
@@ -204,7 +228,12 @@ impl Drop for Account {
         if self.open {
             self.books.lost.fetch_add(1, Ordering::AcqRel);
             metric::skipped(&self.endpoint, SkipReason::Shutdown);
-            self.enter(Outcome::Skipped, SkipReason::Shutdown.as_str());
+            // A replay asks an unfinished read again when it is resumed; counted here it would count twice.
+            if self.tag.is_none() {
+                let (outcome, why) = (Outcome::Skipped, SkipReason::Shutdown.as_str());
+                metric::compared(&self.endpoint, outcome);
+                self.books.ledger().outcome(self.at_ms, &self.endpoint, outcome, why, 1);
+            }
         }
     }
 }

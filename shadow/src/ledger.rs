@@ -53,6 +53,7 @@ pub(crate) struct Ledger {
     hidden: BTreeMap<Key<String>, u64>,
     samples: VecDeque<Sample>,
     fingerprints: BTreeMap<(EndpointName, u64), (u64, bool)>,
+    done: Vec<u64>,
 }
 
 impl Ledger {
@@ -110,6 +111,11 @@ impl Ledger {
         *seen = (seen.0.max(at_ms), seen.1 || mismatched);
     }
 
+    /// A tagged read is in the books.
+    pub(crate) fn done(&mut self, tag: u64) {
+        self.done.push(tag);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.outcomes.is_empty() && self.samples.is_empty() && self.fingerprints.is_empty()
     }
@@ -159,6 +165,7 @@ impl Ledger {
             hidden: hidden.collect(),
             samples: self.samples.iter().cloned().collect(),
             fingerprints: fingerprints.collect(),
+            done: self.done.clone(),
         }
     }
 
@@ -172,6 +179,7 @@ impl Ledger {
         for ((endpoint, fingerprint), (at_ms, mismatched)) in newer.fingerprints {
             self.fingerprint(at_ms, &endpoint, fingerprint, mismatched);
         }
+        self.done.extend(newer.done);
         self.bound();
     }
 

@@ -10,6 +10,7 @@ mod ask;
 mod backoff;
 mod clock;
 mod config;
+mod direct;
 mod event;
 mod exchange;
 #[cfg(test)]
@@ -38,10 +39,11 @@ pub use clock::{Clock, Sleep, SystemClock};
 pub use config::{
     EndpointConfig, LagSource, MirrorPlan, Ports, RecheckConfig, ShadowConfig, StartError,
 };
+pub use direct::{Direct, Pair, Unasked};
 pub use exchange::{Exchange, Served};
 pub use http::{HttpAsk, HttpConfig};
 pub use ledger::LedgerLimit;
-pub use queue::{QueueLimit, Queued, ShadowHandle, ShadowQueue, queue};
+pub use queue::{QueueLimit, Queued, ShadowHandle, ShadowQueue, Tap, queue};
 pub use redact::{NumericIds, Redaction, RedactionKey};
 pub use request::{HOPS_HEADER, MirrorRequest, SHADOW_HEADER};
 pub use settle::SettleConfig;

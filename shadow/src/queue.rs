@@ -30,11 +30,18 @@ impl Default for QueueLimit {
     }
 }
 
+/// Sees answered reads beside the queue, such as a recorder.
+pub trait Tap: Send + Sync {
+    /// Looks at a read that is handed over. Called on the proxy's way: must not wait.
+    fn see(&self, exchange: &Exchange);
+}
+
 /// The proxy's end: cheap to clone, callable from any runtime or thread, never waits.
 #[derive(Clone)]
 pub struct ShadowHandle {
     shared: Arc<Shared>,
     sender: mpsc::Sender<Queued>,
+    tap: Option<Arc<dyn Tap>>,
 }
 
 /// The workers' end.
@@ -66,14 +73,24 @@ pub fn queue(limit: QueueLimit) -> (ShadowHandle, ShadowQueue) {
         skips: Mutex::new(BTreeMap::new()),
     });
     let (sender, receiver) = mpsc::channel(limit.exchanges.max(1));
-    (ShadowHandle { shared: shared.clone(), sender }, ShadowQueue { shared, receiver })
+    (ShadowHandle { shared: shared.clone(), sender, tap: None }, ShadowQueue { shared, receiver })
 }
 
 impl ShadowHandle {
+    /// The same handle with a tap, which sees each read before the queue may drop it.
+    #[must_use]
+    pub fn tapped(mut self, tap: Arc<dyn Tap>) -> Self {
+        self.tap = Some(tap);
+        self
+    }
+
     /// Hands over an answered read. When the queue is full or closed, the read is dropped and counted.
     pub fn offer(&self, exchange: Exchange) {
         let endpoint = exchange.endpoint.clone();
         metric::offered(&endpoint);
+        if let Some(tap) = &self.tap {
+            tap.see(&exchange);
+        }
         if let Err(reason) = self.try_offer(exchange) {
             self.skip(&endpoint, reason);
         }

@@ -100,7 +100,7 @@ impl Redaction {
     }
 
     /// The token of a value: the same for the same value and class under one key.
-    pub(crate) fn token(&self, class: &str, value: &[u8]) -> String {
+    pub fn token(&self, class: &str, value: &[u8]) -> String {
         let hash = self.hash(&[b"token", class.as_bytes(), value]) >> 16;
         format!("tok:{class}:{hash:012x}")
     }
@@ -134,7 +134,7 @@ impl Redaction {
 
     /// The target of a request: literals of the template, numeric ids and query keys, the rest as tokens. Without a
     /// template no text of the path is known to be harmless.
-    pub(crate) fn target(&self, path_and_query: &str, template: Option<&PathTemplate>) -> String {
+    pub fn target(&self, path_and_query: &str, template: Option<&PathTemplate>) -> String {
         let (path, query) = match path_and_query.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (path_and_query, None),
@@ -158,6 +158,11 @@ impl Redaction {
             shown.push_str(&self.value(value));
         }
         shown
+    }
+
+    /// Whether a name looks like one a programmer chose, so that it may be stored.
+    pub fn is_field(name: &str) -> bool {
+        is_field(name)
     }
 
     fn value(&self, text: &str) -> String {

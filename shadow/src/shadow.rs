@@ -55,10 +55,21 @@ impl Shadow {
         ports: &Ports,
         cancel: CancellationToken,
     ) -> (ShadowHandle, Self) {
+        let (handle, _, shadow) = Self::start_core(config, ask, ports, cancel);
+        (handle, shadow)
+    }
+
+    /// The same, with what the tasks share.
+    pub(crate) fn start_core(
+        config: ShadowConfig,
+        ask: Arc<dyn Ask>,
+        ports: &Ports,
+        cancel: CancellationToken,
+    ) -> (ShadowHandle, Arc<Core>, Self) {
         let (handle, queue) = queue(config.queue);
         let core = Arc::new(Core::new(config, ask, ports));
-        let task = tokio::spawn(run(core, queue, ports.store.clone(), cancel.clone()));
-        (handle, Self { task, cancel })
+        let task = tokio::spawn(run(core.clone(), queue, ports.store.clone(), cancel.clone()));
+        (handle, core, Self { task, cancel })
     }
 
     /// Waits until the token is cancelled and everything is drained.

@@ -20,6 +20,8 @@ pub struct TallyBatch {
     pub samples: Vec<Sample>,
     /// Distinct requests that were compared.
     pub fingerprints: Vec<Fingerprint>,
+    /// Tags of the compared pairs ([`crate::Direct`]) whose whole account is in this batch.
+    pub done: Vec<u64>,
 }
 
 /// Reads of an endpoint with one outcome.

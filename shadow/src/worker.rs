@@ -136,7 +136,13 @@ fn answer(served: &Served) -> Answer {
 }
 
 /// Turns the first comparison into an outcome, or a mismatch into a recheck.
-fn conclude(core: &Arc<Core>, account: Account, read: Read, comparison: &Comparison, bytes: usize) {
+pub(crate) fn conclude(
+    core: &Arc<Core>,
+    account: Account,
+    read: Read,
+    comparison: &Comparison,
+    bytes: usize,
+) {
     let request = &read.request;
     match comparison.verdict {
         Verdict::Match => account.compared(request, Outcome::Match, comparison),

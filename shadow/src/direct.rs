@@ -1,0 +1,103 @@
+//! Pairs of answers that are already at hand, without the queue: the way of a replay.
+//!
+//! Owns the second entrance to the engine. It exists so that a replay, which itself decides when each side is asked, gets
+//! the same comparison, recheck, tally and redaction as live reads. What must stay true: a pair leaves exactly one outcome,
+//! and its tag is saved in the same batch as that outcome, so that a replay can go on exactly where it was.
+
+use crate::account::Account;
+use crate::config::{Ports, ShadowConfig};
+use crate::queue::ShadowHandle;
+use crate::shadow::Shadow;
+use crate::worker::{Core, Read, apart, conclude};
+use crate::{Answer, Ask, AskError, MirrorRequest, SkipReason};
+use banyan_domain::{ContextName, EndpointName, Generation, Side};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// The engine without its queue.
+pub struct Direct {
+    core: Arc<Core>,
+    /// Keeps the queue, which nothing goes through, open.
+    _handle: ShadowHandle,
+}
+
+/// Both sides' answers to one request.
+pub struct Pair {
+    /// Number of the exchange; comes back in [`crate::TallyBatch::done`].
+    pub tag: u64,
+    /// The context.
+    pub context: ContextName,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// What was asked; asked again when the answers differ.
+    pub request: MirrorRequest,
+    /// Legacy's answer.
+    pub legacy: Answer,
+    /// New's answer.
+    pub new: Answer,
+    /// When, Unix ms.
+    pub at_ms: u64,
+}
+
+/// A request that got no pair of answers.
+pub struct Unasked {
+    /// Number of the exchange.
+    pub tag: u64,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// When, Unix ms.
+    pub at_ms: u64,
+}
+
+impl Direct {
+    /// Starts the engine on the present tokio runtime. `ask` is used for re-reads only.
+    pub fn start(
+        config: ShadowConfig,
+        ask: Arc<dyn Ask>,
+        ports: &Ports,
+        cancel: CancellationToken,
+    ) -> (Self, Shadow) {
+        let (handle, core, shadow) = Shadow::start_core(config, ask, ports, cancel);
+        (Self { core, _handle: handle }, shadow)
+    }
+
+    /// Compares a pair. A difference is looked at again in the background; its outcome comes later.
+    pub async fn compare(&self, pair: Pair) {
+        let account = self.open(&pair.endpoint, pair.at_ms, pair.tag);
+        let read = Read {
+            context: pair.context,
+            endpoint: pair.endpoint,
+            served_by: Side::Legacy,
+            mirror_to: Side::New,
+            generation: Generation(0),
+            request: pair.request,
+            at_ms: pair.at_ms,
+        };
+        let bytes = pair.legacy.bytes() + pair.new.bytes();
+        let (judge, legacy, new) = (self.core.judge(&read), pair.legacy, pair.new);
+        let compared = apart(bytes, move || judge.compare(Side::Legacy, &legacy, &new)).await;
+        match compared {
+            Some(comparison) => conclude(&self.core, account, read, &comparison, bytes),
+            None => account.inconclusive("compare_failed"),
+        }
+    }
+
+    /// Counts a request that a side did not answer.
+    pub fn fail(&self, unasked: &Unasked, error: AskError) {
+        self.open(&unasked.endpoint, unasked.at_ms, unasked.tag).fail(error.failure());
+    }
+
+    /// Counts a request that cannot be decided, for a word of why.
+    pub fn inconclusive(&self, unasked: &Unasked, why: &'static str) {
+        self.open(&unasked.endpoint, unasked.at_ms, unasked.tag).inconclusive(why);
+    }
+
+    /// Counts a request that was not asked.
+    pub fn skip(&self, unasked: &Unasked, reason: SkipReason) {
+        self.open(&unasked.endpoint, unasked.at_ms, unasked.tag).skip(reason);
+    }
+
+    fn open(&self, endpoint: &EndpointName, at_ms: u64, tag: u64) -> Account {
+        self.core.books.open(endpoint, at_ms).tagged(tag)
+    }
+}
