@@ -34,10 +34,16 @@ pub(crate) fn of_bytes(bytes: &[u8]) -> u64 {
     long(bytes)
 }
 
-/// Hash of the first `len` bytes of a word, fewer than 8; the same as [`of_bytes`] of them.
+/// Hash of the first `len` of these bytes, at most 15; the same as [`of_bytes`] of them.
 #[inline]
-pub(crate) fn of_short(word: [u8; 8], len: usize) -> u64 {
-    mix(u64::from_le_bytes(word) & !(u64::MAX << (len * 8)), len as u64)
+#[expect(clippy::cast_possible_truncation, reason = "the low half of the bytes is meant")]
+pub(crate) fn of_first(bytes: [u8; 16], len: usize) -> u64 {
+    let all = u128::from_le_bytes(bytes);
+    let first = all as u64;
+    if len < 8 {
+        return mix(first & !(u64::MAX << (len * 8)), len as u64);
+    }
+    mix(mix(len as u64, first), (all >> ((len - 8) * 8)) as u64)
 }
 
 /// Fewer than 8 bytes as one word, the rest of it zero.
@@ -85,9 +91,9 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for len in 0..=text.len() {
             assert!(seen.insert(of_bytes(&text[..len])), "{len}");
-            if len < 8 {
-                let word = *text.first_chunk::<8>().unwrap();
-                assert_eq!(of_short(word, len), of_bytes(&text[..len]), "{len}");
+            if len < 16 {
+                let first = *text.first_chunk::<16>().unwrap();
+                assert_eq!(of_first(first, len), of_bytes(&text[..len]), "{len}");
             }
             for at in 0..len {
                 let mut changed = text[..len].to_vec();

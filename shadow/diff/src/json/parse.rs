@@ -267,11 +267,11 @@ impl Parser<'_, '_> {
     #[inline]
     fn text(&mut self, tag: Tag) -> Result<u64, JsonErrorKind> {
         let start = self.at + 1;
-        // Most strings are shorter than one word: its bytes are end and hash at once.
-        if let Some(word) = self.source.get(start..).and_then(<[u8]>::first_chunk::<8>) {
-            let len = ends_plain(*word).trailing_zeros() as usize / 8;
-            if word.get(len) == Some(&b'"') {
-                let hash = hash::of_short(*word, len);
+        // Most strings are shorter than two words: these show the end, and they are the hash.
+        if let Some(bytes) = self.source.get(start..).and_then(<[u8]>::first_chunk::<16>) {
+            let len = first_end(bytes).unwrap_or(bytes.len());
+            if bytes.get(len) == Some(&b'"') {
+                let hash = hash::of_first(*bytes, len);
                 self.push(tag, start, len, hash, false)?;
                 self.at = start + len + 1;
                 return Ok(hash);
@@ -280,6 +280,7 @@ impl Parser<'_, '_> {
         self.long_text(start, tag)
     }
 
+    #[inline(never)]
     fn long_text(&mut self, start: usize, tag: Tag) -> Result<u64, JsonErrorKind> {
         self.at = plain_end(self.source, start);
         if self.peek() != Some(b'"') {
@@ -291,6 +292,7 @@ impl Parser<'_, '_> {
         Ok(hash)
     }
 
+    #[inline(never)]
     fn escaped_text(&mut self, start: usize, tag: Tag) -> Result<u64, JsonErrorKind> {
         let decoded_start = self.doc.decoded.len();
         let mut copied = start;
@@ -449,8 +451,9 @@ fn ends_plain(word: [u8; 8]) -> u64 {
 
 /// Offsets fit because the source is at most `u32::MAX` bytes.
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "start() refuses sources that are longer")]
 pub(super) fn to_u32(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
+    n as u32
 }
 
 #[cfg(test)]
