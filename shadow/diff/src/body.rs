@@ -48,10 +48,16 @@ pub(crate) fn compare(
         (Form::Text, Form::Text) => {
             text::compare(legacy.body, new.body, rules, findings, &mut meter)?;
         }
-        (Form::Binary | Form::Text, Form::Binary) | (Form::Binary, Form::Text) => {
-            binary::report(legacy.body, new.body, findings);
+        (a, b) => {
+            // The only action that a whole body can have is `ignore`.
+            if let Some(rule) = rules.at_body().next() {
+                findings.hide(&rule.id(), "body");
+            } else if matches!((&a, &b), (Form::Binary | Form::Text, Form::Binary | Form::Text)) {
+                binary::report(legacy.body, new.body, findings);
+            } else {
+                other_form((legacy.body, &a), (new.body, &b), findings);
+            }
         }
-        (a, b) => other_form((legacy.body, &a), (new.body, &b), findings),
     }
     Ok(())
 }

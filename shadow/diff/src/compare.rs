@@ -9,7 +9,7 @@ use crate::body::{self, Decoded};
 use crate::difference::{Difference, Kind, Part};
 use crate::findings::{Findings, Hidden};
 use crate::header::{self, Bodies, media_type};
-use crate::{Budget, Fragment, Obs, RuleSet, Verdict, Why, decode, path};
+use crate::{Bijections, Budget, Fragment, Obs, RuleSet, Verdict, Why, decode, path};
 
 /// Everything that one comparison says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,12 +37,26 @@ pub struct Comparison {
 /// assert_eq!(comparison.differences[0].kind.label(), "value_changed:case");
 /// ```
 pub fn compare(legacy: &Obs<'_>, new: &Obs<'_>, rules: &RuleSet, budget: &Budget) -> Comparison {
-    let mut findings = Findings::new(budget.differences);
+    compare_with(legacy, new, rules, budget, &mut Bijections::default())
+}
+
+/// The same with the renamings of earlier comparisons, for rules with [`crate::Action::Bijection`]. What this comparison
+/// adds stays when both sides agree.
+pub fn compare_with(
+    legacy: &Obs<'_>,
+    new: &Obs<'_>,
+    rules: &RuleSet,
+    budget: &Budget,
+    bijections: &mut Bijections,
+) -> Comparison {
+    let rules = &rules.for_statuses(legacy.status, new.status);
+    let mut findings = Findings::new(budget.differences, std::mem::take(bijections));
     let outcome = match statuses(legacy, new, &mut findings) {
         Next::Stop(verdict) => (None, verdict),
         Next::Go => (answers(legacy, new, rules, budget, &mut findings).err(), None),
     };
     let conclusion = findings.conclude(outcome.0, outcome.1);
+    *bijections = conclusion.bijections;
     Comparison {
         verdict: conclusion.verdict,
         differences: conclusion.differences,
@@ -106,7 +120,7 @@ fn answers(
     };
     let bodies = if a == b { Bodies::Equal } else { Bodies::Different };
     header::compare(legacy, new, rules, bodies, findings);
-    if a == b || (rules.header("content-type").is_none() && other_media(legacy, new)) {
+    if a == b || (!rules.ignores_header("content-type") && other_media(legacy, new)) {
         return Ok(());
     }
     let (a, b) = (Decoded { obs: legacy, body: &a }, Decoded { obs: new, body: &b });

@@ -5,8 +5,9 @@
 //! `HttpOnly` and `Path` decide who can read the session.
 
 use crate::difference::{Difference, Kind, Part, ValueChange};
+use crate::explain::{self, OnlyOn, Ruling, Value};
 use crate::findings::Findings;
-use crate::rule::COOKIE_VALUE;
+use crate::rule::{Action, COOKIE_VALUE};
 use crate::{Fragment, Obs, RuleSet, Severity, path};
 
 /// Cookies of one answer that are looked at.
@@ -47,9 +48,10 @@ fn one(
     let name =
         legacy.or(new).map(|cookie| String::from_utf8_lossy(cookie.name)).unwrap_or_default();
     let location = path::plain(Part::Cookie(name.clone().into_owned()));
-    if let Some(rule) = rules.cookie(&name) {
-        return findings.hide(rule, &location.shape);
+    if let Some(rule) = hiding(legacy, new, &name, rules) {
+        return findings.hide(&rule, &location.shape);
     }
+    let value = value_ruling(legacy, new, &name, rules, findings);
     let mut report = |kind: Kind, severity: Severity, of: fn(&Cookie<'_>) -> Fragment| {
         let (legacy, new) = (legacy.map(of), new.map(of));
         findings.push(Difference { location: location.clone(), kind, legacy, new, severity });
@@ -63,17 +65,66 @@ fn one(
         let severity = if lost { Severity::Breaking } else { Severity::Value };
         report(Kind::CookieAttrChanged, severity, attributes);
     }
-    if a.value != b.value {
-        match rules.builtin_rule(COOKIE_VALUE) {
-            Some(rule) if a.value.is_empty() == b.value.is_empty() => {
-                findings.hide(rule, &location.shape);
-            }
-            Some(_) | None => {
-                let kind = Kind::ValueChanged { sub: ValueChange::String };
-                report(kind, kind.severity(), |cookie| Fragment::of_text(cookie.value));
-            }
+    if a.value == b.value {
+        return;
+    }
+    let both = a.value.is_empty() == b.value.is_empty();
+    let builtin = rules.builtin_rule(COOKIE_VALUE).filter(|_| both);
+    match (value, builtin) {
+        (Some((Ruling::Hide, rule)), _) => findings.hide(&rule, &location.shape),
+        (None, Some(rule)) => findings.hide(rule, &location.shape),
+        (Some((Ruling::Show | Ruling::NotMine, _)) | None, _) => {
+            let kind = Kind::ValueChanged { sub: ValueChange::String };
+            report(kind, kind.severity(), |cookie| Fragment::of_text(cookie.value));
         }
     }
+}
+
+/// The rule that hides the whole difference.
+fn hiding(
+    legacy: Option<&Cookie<'_>>,
+    new: Option<&Cookie<'_>>,
+    name: &str,
+    rules: &RuleSet,
+) -> Option<String> {
+    let one_sided = match (legacy, new) {
+        (Some(cookie), None) => Some((cookie.value, OnlyOn::Legacy)),
+        (None, Some(cookie)) => Some((cookie.value, OnlyOn::New)),
+        (Some(_), Some(_)) | (None, None) => None,
+    };
+    for rule in rules.at_cookie(name) {
+        let ruling = match (rule.action(), one_sided) {
+            (Action::Ignore, _) => Ruling::Hide,
+            (action, Some((value, on))) => explain::missing(action, Value::Text(value), on),
+            (_, None) => Ruling::Show,
+        };
+        match ruling {
+            Ruling::Hide => return Some(rule.id()),
+            Ruling::Show => return None,
+            Ruling::NotMine => {}
+        }
+    }
+    None
+}
+
+/// What the first rule says that is about the values of a cookie, with its id.
+fn value_ruling(
+    legacy: Option<&Cookie<'_>>,
+    new: Option<&Cookie<'_>>,
+    name: &str,
+    rules: &RuleSet,
+    findings: &mut Findings,
+) -> Option<(Ruling, String)> {
+    let (a, b) = legacy.zip(new).filter(|(a, b)| a.value != b.value)?;
+    rules.at_cookie(name).find_map(|rule| {
+        let values = (Value::Text(a.value), Value::Text(b.value));
+        let ruling = if *rule.action() == Action::CookieAttrsOnly {
+            Ruling::Hide
+        } else {
+            explain::pair(rule.action(), values.0, values.1, &mut findings.bijections)
+        };
+        (ruling != Ruling::NotMine).then(|| (ruling, rule.id()))
+    })
 }
 
 fn attributes(cookie: &Cookie<'_>) -> Fragment {

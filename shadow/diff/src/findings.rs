@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::difference::{Difference, Part};
-use crate::{Severity, Verdict, Why};
+use crate::{Bijections, Severity, Verdict, Why};
 
 /// Places per comparison that are listed for what rules hid; more are counted under `…`.
 const HIDDEN_PLACES_MAX: usize = 200;
@@ -33,6 +33,8 @@ pub(crate) struct Findings {
     worst: Option<Severity>,
     worst_outside_body: Option<Severity>,
     hidden: BTreeMap<(String, String), u64>,
+    /// Renamings that rules look at.
+    pub(crate) bijections: Bijections,
 }
 
 /// Everything found, with the verdict it amounts to.
@@ -41,10 +43,11 @@ pub(crate) struct Conclusion {
     pub(crate) differences: Vec<Difference>,
     pub(crate) hidden: Vec<Hidden>,
     pub(crate) total: u64,
+    pub(crate) bijections: Bijections,
 }
 
 impl Findings {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, bijections: Bijections) -> Self {
         Self {
             differences: Vec::new(),
             limit,
@@ -52,6 +55,7 @@ impl Findings {
             worst: None,
             worst_outside_body: None,
             hidden: BTreeMap::new(),
+            bijections,
         }
     }
 
@@ -92,7 +96,7 @@ impl Findings {
     }
 
     /// Turns what was found into a verdict; `stopped` says that the body was not compared to its end.
-    pub(crate) fn conclude(self, stopped: Option<Why>, fixed: Option<Verdict>) -> Conclusion {
+    pub(crate) fn conclude(mut self, stopped: Option<Why>, fixed: Option<Verdict>) -> Conclusion {
         let certain = self.worst_outside_body >= Some(Severity::Value);
         let verdict = match (fixed, stopped, self.worst) {
             (Some(verdict), _, _) => verdict,
@@ -101,6 +105,7 @@ impl Findings {
             (None, _, None) if self.hidden.is_empty() => Verdict::Match,
             (None, _, None) => Verdict::MatchNormalised,
         };
+        self.bijections.settle(verdict.is_match());
         let hidden = self.hidden.into_iter();
         let hidden = hidden.map(|((rule, location), count)| Hidden { rule, location, count });
         Conclusion {
@@ -108,6 +113,7 @@ impl Findings {
             differences: self.differences,
             hidden: hidden.collect(),
             total: self.total,
+            bijections: self.bijections,
         }
     }
 }

@@ -150,7 +150,8 @@ pub(crate) fn is_uuid(text: &[u8]) -> bool {
         })
 }
 
-fn class_of_number(lexeme: &[u8]) -> ValueClass {
+/// The class of a JSON number.
+pub(crate) fn class_of_number(lexeme: &[u8]) -> ValueClass {
     if lexeme.iter().any(|b| matches!(b, b'.' | b'e' | b'E')) {
         return ValueClass::Number;
     }

@@ -6,8 +6,12 @@
 use std::collections::BTreeSet;
 
 use crate::difference::{Difference, Kind, Part};
+use crate::explain::{self, OnlyOn, Ruling, Value};
 use crate::findings::Findings;
-use crate::rule::{CACHE_CONTROL_ORDER, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, VARY_ORDER};
+use crate::json::is_number;
+use crate::rule::{
+    Action, CACHE_CONTROL_ORDER, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, VARY_ORDER,
+};
 use crate::{Fragment, Obs, RuleSet, Severity, cookie, path};
 
 /// Headers that clients act on: losing one is more than a lost decoration.
@@ -46,9 +50,10 @@ pub(crate) fn compare(
             continue;
         }
         if name == "set-cookie" {
-            match rules.header(name) {
+            let ignored = rules.at_header(name).find(|rule| *rule.action() == Action::Ignore);
+            match ignored {
                 Some(rule) if !legacy.values(name).eq(new.values(name)) => {
-                    findings.hide(rule, "header:set-cookie");
+                    findings.hide(&rule.id(), "header:set-cookie");
                 }
                 Some(_) => {}
                 None => cookie::compare(legacy, new, rules, findings),
@@ -77,8 +82,15 @@ impl Header<'_> {
         if self.legacy == self.new {
             return;
         }
-        if let Some(rule) = rules.header(self.name).or_else(|| self.special(rules, bodies)) {
-            return findings.hide(rule, &format!("header:{}", self.name));
+        match self.ruling(rules, findings) {
+            (Ruling::Hide, rule) => return findings.hide(&rule, &format!("header:{}", self.name)),
+            (Ruling::Show, _) => {}
+            (Ruling::NotMine, _) => {
+                let builtin = rules.builtin_header(self.name);
+                if let Some(rule) = builtin.or_else(|| self.special(rules, bodies)) {
+                    return findings.hide(rule, &format!("header:{}", self.name));
+                }
+            }
         }
         let (kind, severity) = match (&self.legacy, &self.new) {
             (Some(_), None) if ACTED_ON.contains(&self.name) => {
@@ -98,6 +110,27 @@ impl Header<'_> {
             new: self.new.as_deref().map(Fragment::of_text),
             severity,
         });
+    }
+
+    /// What the first rule says that is about these values, with its id.
+    fn ruling(&self, rules: &RuleSet, findings: &mut Findings) -> (Ruling, String) {
+        for rule in rules.at_header(self.name) {
+            let text = |value| Value::Text(value);
+            let ruling = match (rule.action(), &self.legacy, &self.new) {
+                (Action::Set, Some(a), Some(b)) => Ruling::of(same_set(a, b)),
+                (Action::Multiset, Some(a), Some(b)) => Ruling::of(list(a) == list(b)),
+                (action, Some(a), Some(b)) => {
+                    explain::pair(action, number(a), number(b), &mut findings.bijections)
+                }
+                (action, Some(a), None) => explain::missing(action, text(a), OnlyOn::Legacy),
+                (action, None, Some(b)) => explain::missing(action, text(b), OnlyOn::New),
+                (_, None, None) => Ruling::NotMine,
+            };
+            if ruling != Ruling::NotMine {
+                return (ruling, rule.id());
+            }
+        }
+        (Ruling::NotMine, String::new())
     }
 
     /// Built-in rules that look at the values.
@@ -173,18 +206,26 @@ fn joined(obs: &Obs<'_>, name: &str) -> Option<Vec<u8>> {
     Some(all)
 }
 
+/// A header that is a number is compared as one by rules.
+fn number(value: &[u8]) -> Value<'_> {
+    if is_number(value) { Value::Number(value) } else { Value::Text(value) }
+}
+
 fn weak(etag: &[u8]) -> &[u8] {
     etag.strip_prefix(b"W/").unwrap_or(etag)
 }
 
 /// Comma-separated names as a set.
 fn same_set(a: &[u8], b: &[u8]) -> bool {
-    let set = |value: &[u8]| -> BTreeSet<Vec<u8>> {
-        let parts = value.split(|byte| *byte == b',');
-        parts
-            .map(|part| part.trim_ascii().to_ascii_lowercase())
-            .filter(|part| !part.is_empty())
-            .collect()
-    };
+    let set = |value: &[u8]| list(value).into_iter().collect::<BTreeSet<_>>();
     set(a) == set(b)
+}
+
+/// Comma-separated names, sorted.
+fn list(value: &[u8]) -> Vec<Vec<u8>> {
+    let parts = value.split(|byte| *byte == b',');
+    let parts = parts.map(|part| part.trim_ascii().to_ascii_lowercase());
+    let mut list: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
+    list.sort_unstable();
+    list
 }

@@ -12,8 +12,10 @@ mod string;
 
 use crate::hash;
 use number::Decimal;
+pub(crate) use number::hash_of as hash_of_number;
 pub use parse::{JsonError, JsonErrorKind};
 pub(crate) use parse::{Limits, add_element, add_member, container_hash, parse, parse_beside};
+pub(crate) use string::push as push_code;
 
 /// Says whether bytes are one JSON text as RFC 8259 defines it (UTF-8, at most 512 levels), and where not.
 pub fn check_json(bytes: &[u8]) -> Result<(), JsonError> {

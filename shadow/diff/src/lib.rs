@@ -6,6 +6,7 @@
 //! work, and whatever exceeds a bound is *inconclusive*, never a match.
 
 mod align;
+mod bijection;
 mod binary;
 mod body;
 mod budget;
@@ -13,12 +14,15 @@ mod compare;
 mod cookie;
 mod decode;
 mod difference;
+mod exact;
+mod explain;
 mod findings;
 mod fragment;
 mod hash;
 mod header;
 mod json;
 mod mask;
+mod normalise;
 mod observation;
 mod path;
 mod rule;
@@ -29,12 +33,18 @@ mod tree;
 mod value;
 mod verdict;
 
+pub use bijection::Bijections;
 pub use budget::Budget;
-pub use compare::{Comparison, compare};
+pub use compare::{Comparison, compare, compare_with};
 pub use difference::{Difference, Kind, Location, Part, ValueChange};
 pub use findings::Hidden;
 pub use fragment::{Fragment, ValueClass};
 pub use json::{JsonError, JsonErrorKind, check_json};
 pub use observation::Obs;
-pub use rule::{Rule, RuleError, RuleErrorKind, RuleSet, RuleSource};
+pub use rule::{
+    Action, BijectionRule, Day, DayError, Expected, HostPair, KeyRule, Normaliser, Order, Pack,
+    Protect, Refused, Replacement, Rule, RuleError, RuleErrorKind, RuleHealth, RuleProblem,
+    RuleSet, RuleSource, RuleState, Run, Scope, StatusScope, StatusScopeError, TimeFormat,
+    TimeRule, Tolerance, Types, UnknownRule, builtin_ids, rules_from_array, rules_from_toml,
+};
 pub use verdict::{Severity, Verdict, Why};

@@ -20,30 +20,30 @@ pub(crate) enum Of {
 
 /// One step down.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Step {
+pub(crate) enum Step<'k> {
     Root,
     /// A member; the node is its key.
     Member(Of, NodeId),
     /// An element by position.
     Element(u32),
     /// An element by identity: position, key name, node of the key's value.
-    Keyed(u32, &'static str, Of, NodeId),
+    Keyed(u32, &'k str, Of, NodeId),
 }
 
 /// All steps taken in one comparison, as a tree of parents.
 #[derive(Debug)]
-pub(crate) struct Trail {
-    steps: Vec<(u32, Step)>,
+pub(crate) struct Trail<'k> {
+    steps: Vec<(u32, Step<'k>)>,
 }
 
-impl Trail {
+impl<'k> Trail<'k> {
     pub(crate) const ROOT: TrailId = TrailId(0);
 
     pub(crate) fn new() -> Self {
         Self { steps: vec![(0, Step::Root)] }
     }
 
-    pub(crate) fn push(&mut self, parent: TrailId, step: Step) -> TrailId {
+    pub(crate) fn push(&mut self, parent: TrailId, step: Step<'k>) -> TrailId {
         let id = TrailId(u32::try_from(self.steps.len()).unwrap_or(u32::MAX));
         self.steps.push((parent.0, step));
         id
@@ -90,7 +90,7 @@ impl Trail {
         self.location(id, legacy, new).shape
     }
 
-    fn down_to(&self, id: TrailId) -> Vec<Step> {
+    fn down_to(&self, id: TrailId) -> Vec<Step<'k>> {
         let mut steps = Vec::new();
         let mut at = id.0;
         while let Some((parent, step)) = self.steps.get(at as usize) {

@@ -3,12 +3,14 @@
 //! Owns hunks: runs of lines that differ, each one difference. Lines are bytes, so any encoding can be compared. Must
 //! stay true: a line break at the very end is a rule, not a hunk, when the built-in rules are on.
 
+use std::borrow::Cow;
+
 use crate::align;
 use crate::budget::Meter;
 use crate::difference::{Difference, Kind, Location, Part};
 use crate::findings::Findings;
-use crate::rule::TRAILING_NEWLINE;
-use crate::{Fragment, RuleSet, Severity, Why, hash, value};
+use crate::rule::{Action, TRAILING_NEWLINE};
+use crate::{Fragment, RuleSet, Severity, Why, hash, normalise, value};
 
 /// Compares two texts that differ.
 pub(crate) fn compare(
@@ -18,7 +20,12 @@ pub(crate) fn compare(
     findings: &mut Findings,
     meter: &mut Meter,
 ) -> Result<(), Why> {
-    let (mut a, mut b) = (legacy, new);
+    if let Some(rule) = rules.at_text().find(|rule| *rule.action() == Action::Ignore) {
+        findings.hide(&rule.id(), "body:text");
+        return Ok(());
+    }
+    let (legacy, new) = normal(legacy, new, rules, findings, meter)?;
+    let (mut a, mut b) = (&*legacy, &*new);
     if let Some(rule) = rules.builtin_rule(TRAILING_NEWLINE) {
         (a, b) = (without_end(a), without_end(b));
         if (a.len() == legacy.len()) != (b.len() == new.len()) {
@@ -41,6 +48,31 @@ pub(crate) fn compare(
         (from_a, from_b) = (to_a + 1, to_b + 1);
     }
     Ok(())
+}
+
+/// Legacy's text and new's.
+type Texts<'t> = (Cow<'t, [u8]>, Cow<'t, [u8]>);
+
+/// Both texts after all rules with a normal form; a rule counts once where it took out different pieces.
+fn normal<'t>(
+    legacy: &'t [u8],
+    new: &'t [u8],
+    rules: &RuleSet,
+    findings: &mut Findings,
+    meter: &mut Meter,
+) -> Result<Texts<'t>, Why> {
+    let (mut a, mut b) = (Cow::Borrowed(legacy), Cow::Borrowed(new));
+    for rule in rules.at_text() {
+        meter.charge((a.len() + b.len()) / 16)?;
+        let forms = (normalise::text(rule.action(), &a), normalise::text(rule.action(), &b));
+        let (Some(x), Some(y)) = forms else { continue };
+        let (changed, x, y) = (x.removed != y.removed, x.text.into_owned(), y.text.into_owned());
+        if changed {
+            findings.hide(&rule.id(), "body:text");
+        }
+        (a, b) = (Cow::Owned(x), Cow::Owned(y));
+    }
+    Ok((a, b))
 }
 
 /// Lines of one side, from and to.

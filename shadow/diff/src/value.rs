@@ -48,7 +48,9 @@ fn number(a: &[u8], b: &[u8]) -> ValueChange {
     let exact = |value: f64| value.fract() == 0.0 && value.abs() < EXACT_MAX;
     match (float(a), float(b)) {
         (Some(x), Some(y)) if exact(x) && exact(y) && (x - y).abs() >= 1.0 => ValueChange::Number,
-        (Some(x), Some(y)) if (x - y).abs() <= x.abs().max(y.abs()) * 1e-9 => {
+        (Some(x), Some(y))
+            if x.is_finite() && y.is_finite() && (x - y).abs() <= x.abs().max(y.abs()) * 1e-9 =>
+        {
             ValueChange::NumberPrecision
         }
         _ => ValueChange::Number,

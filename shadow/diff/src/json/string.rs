@@ -40,7 +40,8 @@ fn hex4(digits: Option<&[u8]>) -> Option<u32> {
     digits?.iter().try_fold(0u32, |sum, d| Some(sum << 4 | char::from(*d).to_digit(16)?))
 }
 
-fn push(code: u32, out: &mut Vec<u8>) {
+/// Appends a code point; a lone surrogate as its own three bytes.
+pub(crate) fn push(code: u32, out: &mut Vec<u8>) {
     if let Some(c) = char::from_u32(code) {
         out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
         return;

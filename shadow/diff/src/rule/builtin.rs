@@ -1,7 +1,10 @@
 //! The built-in list of harmless differences between a Rails monolith and a service behind the same proxy.
 //!
-//! Owns the facts (from Rails' ETag, cache-control, session and JSON code) as data. Must stay true: nothing here can
-//! hide a difference that a client can act on; each entry says why.
+//! Owns the facts (from Rails' ETag, cache-control, session, CSRF, asset and JSON code) as data. What no client can act on
+//! is in the pack `rails`, which is on; what changes the meaning of a value for some clients is in `rails-json`, which
+//! must be asked for. Must stay true: each entry says why, and can be turned off by its id.
+
+use super::{Action, Expected, Normaliser, Rule, RuleSource, TimeRule};
 
 /// `etag` is dropped unless the bodies are equal, then compared weakly.
 pub(crate) const ETAG: &str = "builtin/etag";
@@ -38,6 +41,122 @@ const HEADERS: &[(&str, &str)] = &[
     ("x-served-by", "builtin/x-served-by"),
 ];
 
+/// A set of built-in rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pack {
+    /// Harmless for every client; on unless turned off.
+    Rails,
+    /// Harmless for clients that parse leniently: times, numbers as text, `null` for absent; off unless asked for.
+    RailsJson,
+}
+
+/// A rule that is part of the engine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) id: &'static str,
+    pub(super) at: &'static str,
+    pub(super) action: &'static str,
+    pub(super) reason: &'static str,
+}
+
+impl Pack {
+    /// All packs.
+    pub const ALL: [Self; 2] = [Self::Rails, Self::RailsJson];
+
+    /// Its name in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rails => "rails",
+            Self::RailsJson => "rails-json",
+        }
+    }
+
+    /// The rules of the pack that are written like those of people.
+    pub(super) fn rules(self) -> Vec<Rule> {
+        let written = match self {
+            Self::Rails => rails(),
+            Self::RailsJson => rails_json(),
+        };
+        let rule = |(id, at, action, reason): Written| {
+            let rule = Rule::new(at, action, reason).ok()?;
+            Some(rule.named(id).from_source(RuleSource::Builtin))
+        };
+        written.into_iter().filter_map(rule).collect()
+    }
+}
+
+/// Id, place, action and reason.
+type Written = (&'static str, &'static str, Action, &'static str);
+
+fn rails() -> Vec<Written> {
+    const CSRF: &str =
+        "masked with another pad in each answer since Rails 4.2; unmasked length is compared";
+    const DIGEST: &str =
+        "names of assets hold a digest of their bytes; the rest of the name is compared";
+    const NONCE: &str = "random in each answer";
+    let csrf = || Action::Normaliser(Normaliser::CsrfToken);
+    let digest = || Action::Normaliser(Normaliser::AssetDigest);
+    let nonce = || Action::Normaliser(Normaliser::Nonce);
+    vec![
+        ("builtin/csrf-token", "body:text", csrf(), CSRF),
+        ("builtin/csrf-token", "header:x-csrf-token", csrf(), CSRF),
+        ("builtin/asset-digest", "body:text", digest(), DIGEST),
+        ("builtin/asset-digest", "header:link", digest(), DIGEST),
+        ("builtin/nonce", "body:text", nonce(), NONCE),
+        ("builtin/nonce", "header:content-security-policy", nonce(), NONCE),
+    ]
+}
+
+fn rails_json() -> Vec<Written> {
+    vec![
+        (
+            "builtin/rails3-emoji",
+            "$..*",
+            Action::Expect(Expected::Rails3Emoji),
+            "Rails 3 cuts characters above U+FFFF to 16 bits; new must have the whole character",
+        ),
+        (
+            "builtin/time-format",
+            "$..*",
+            Action::Time(TimeRule::default()),
+            "Rails 3 writes no fraction, Rails 4 three digits, old code 2014/06/12 10:00:00 +0000",
+        ),
+        (
+            "builtin/number-as-string",
+            "$..*",
+            Action::NumberEqString { decimals: None },
+            "Rails writes a BigDecimal as a text; equal numbers are one value",
+        ),
+        (
+            "builtin/null-vs-absent",
+            "$..*",
+            Action::NullEqMissing,
+            "serializers differ in whether a nil attribute is written",
+        ),
+    ]
+}
+
+/// Ids of the rules of packs that are written like those of people.
+const WRITTEN: [&str; 7] = [
+    "builtin/asset-digest",
+    "builtin/csrf-token",
+    "builtin/nonce",
+    "builtin/null-vs-absent",
+    "builtin/number-as-string",
+    "builtin/rails3-emoji",
+    "builtin/time-format",
+];
+
+/// The ids of all built-in rules, by which they can be turned off.
+pub fn builtin_ids() -> impl Iterator<Item = &'static str> {
+    LIST.iter().map(|entry| entry.id).chain(WRITTEN)
+}
+
+/// Whether some pack has a rule of that id.
+pub(super) fn is_known(id: &str) -> bool {
+    builtin_ids().any(|known| known == id)
+}
+
 /// The rule that drops a header.
 pub(super) fn header(name: &str) -> Option<&'static str> {
     if name.starts_with("x-banyan-") {
@@ -46,37 +165,136 @@ pub(super) fn header(name: &str) -> Option<&'static str> {
     HEADERS.iter().find(|(header, _)| *header == name).map(|(_, rule)| *rule)
 }
 
-/// All rules with their reasons.
-pub(super) const LIST: &[(&str, &str)] = &[
-    ("builtin/age", "time in a cache"),
-    ("builtin/cache-control-order", "the order of directives has no meaning"),
-    ("builtin/connection", "belongs to one connection"),
-    ("builtin/content-encoding", "removed before bodies are compared"),
-    ("builtin/content-length", "follows from the body, which is compared"),
-    (
-        "builtin/cookie-value",
-        "session values are encrypted anew in each answer; names and attributes are compared",
-    ),
-    ("builtin/date", "time of the answer"),
-    ("builtin/etag", "a digest of the body's bytes; compared weakly when the bodies are equal"),
-    (
-        "builtin/json-text",
-        "key order, white space, escapes and spelling of numbers carry no meaning",
-    ),
-    ("builtin/keep-alive", "belongs to one connection"),
-    ("builtin/server", "names the software"),
-    ("builtin/server-timing", "durations of this answer"),
-    ("builtin/status-header", "Rails 3 repeats the status as a header"),
-    ("builtin/trailing-newline", "a line break at the end of a text"),
-    ("builtin/transfer-encoding", "belongs to one connection"),
-    ("builtin/vary-order", "the order of names has no meaning"),
-    ("builtin/via", "names the proxies on the way"),
-    ("builtin/x-banyan", "set by Banyan itself"),
-    ("builtin/x-powered-by", "names the software"),
-    ("builtin/x-rack-cache", "state of a cache inside legacy"),
-    ("builtin/x-request-id", "unique per request"),
-    ("builtin/x-runtime", "duration of this answer"),
-    ("builtin/x-served-by", "names the software"),
+/// The rules of the pack `rails` that are part of the engine.
+pub(super) const LIST: &[Entry] = &[
+    Entry { id: "builtin/age", at: "header:age", action: "ignore", reason: "time in a cache" },
+    Entry {
+        id: "builtin/cache-control-order",
+        at: "header:cache-control",
+        action: "set",
+        reason: "the order of directives has no meaning",
+    },
+    Entry {
+        id: "builtin/connection",
+        at: "header:connection",
+        action: "ignore",
+        reason: "belongs to one connection",
+    },
+    Entry {
+        id: "builtin/content-encoding",
+        at: "header:content-encoding",
+        action: "ignore",
+        reason: "removed before bodies are compared",
+    },
+    Entry {
+        id: "builtin/content-length",
+        at: "header:content-length",
+        action: "ignore",
+        reason: "follows from the body, which is compared",
+    },
+    Entry {
+        id: "builtin/cookie-value",
+        at: "cookie:*",
+        action: "cookie_attrs_only",
+        reason: "session values are encrypted anew in each answer; names and attributes are compared",
+    },
+    Entry { id: "builtin/date", at: "header:date", action: "ignore", reason: "time of the answer" },
+    Entry {
+        id: "builtin/etag",
+        at: "header:etag",
+        action: "normaliser weak-etag",
+        reason: "a digest of the body's bytes; compared weakly when the bodies are equal",
+    },
+    Entry {
+        id: "builtin/json-text",
+        at: "body",
+        action: "json",
+        reason: "key order, white space, escapes and spelling of numbers carry no meaning",
+    },
+    Entry {
+        id: "builtin/keep-alive",
+        at: "header:keep-alive",
+        action: "ignore",
+        reason: "belongs to one connection",
+    },
+    Entry {
+        id: "builtin/server",
+        at: "header:server",
+        action: "ignore",
+        reason: "names the software",
+    },
+    Entry {
+        id: "builtin/server-timing",
+        at: "header:server-timing",
+        action: "ignore",
+        reason: "durations of this answer",
+    },
+    Entry {
+        id: "builtin/status-header",
+        at: "header:status",
+        action: "ignore",
+        reason: "Rails 3 repeats the status as a header",
+    },
+    Entry {
+        id: "builtin/trailing-newline",
+        at: "body:text",
+        action: "normaliser trailing-newline",
+        reason: "a line break at the end of a text",
+    },
+    Entry {
+        id: "builtin/transfer-encoding",
+        at: "header:transfer-encoding",
+        action: "ignore",
+        reason: "belongs to one connection",
+    },
+    Entry {
+        id: "builtin/vary-order",
+        at: "header:vary",
+        action: "set",
+        reason: "the order of names has no meaning",
+    },
+    Entry {
+        id: "builtin/via",
+        at: "header:via",
+        action: "ignore",
+        reason: "names the proxies on the way",
+    },
+    Entry {
+        id: "builtin/x-banyan",
+        at: "header:x-banyan-*",
+        action: "ignore",
+        reason: "set by Banyan itself",
+    },
+    Entry {
+        id: "builtin/x-powered-by",
+        at: "header:x-powered-by",
+        action: "ignore",
+        reason: "names the software",
+    },
+    Entry {
+        id: "builtin/x-rack-cache",
+        at: "header:x-rack-cache",
+        action: "ignore",
+        reason: "state of a cache inside legacy",
+    },
+    Entry {
+        id: "builtin/x-request-id",
+        at: "header:x-request-id",
+        action: "ignore",
+        reason: "unique per request",
+    },
+    Entry {
+        id: "builtin/x-runtime",
+        at: "header:x-runtime",
+        action: "ignore",
+        reason: "duration of this answer",
+    },
+    Entry {
+        id: "builtin/x-served-by",
+        at: "header:x-served-by",
+        action: "ignore",
+        reason: "names the software",
+    },
 ];
 
 #[cfg(test)]
@@ -85,7 +303,7 @@ mod tests {
 
     #[test]
     fn each_rule_is_listed_once_with_a_reason() {
-        let listed = |rule: &str| LIST.iter().filter(|(id, _)| *id == rule).count();
+        let listed = |rule: &str| LIST.iter().filter(|entry| entry.id == rule).count();
         for (_, rule) in HEADERS {
             assert_eq!(listed(rule), 1, "{rule}");
         }
@@ -101,5 +319,15 @@ mod tests {
         ] {
             assert_eq!(listed(rule), 1, "{rule}");
         }
+    }
+
+    #[test]
+    fn all_rules_of_packs_are_valid() {
+        assert_eq!(Pack::Rails.rules().len(), 6);
+        assert_eq!(Pack::RailsJson.rules().len(), 4);
+        for rule in Pack::ALL.into_iter().flat_map(Pack::rules) {
+            assert!(WRITTEN.contains(&rule.id().as_str()), "{}", rule.id());
+        }
+        assert!(is_known("builtin/date") && is_known("builtin/nonce") && !is_known("builtin/x"));
     }
 }

@@ -1,22 +1,34 @@
-//! Selectors of rules: parsing and matching.
+//! Selectors of rules: what they say.
 //!
-//! Owns the RFC 9535 subset (`$`, name, index, `*`, `..`), RFC 6901 pointers and header patterns. JSON selectors match
-//! step by step while the document is walked, so the cost is the depth of a path and not the number of nodes it could
-//! select. Must stay true: segments match whole names; errors carry the byte position.
+//! Owns the RFC 9535 subset (`$`, name, index, `*`, `..`, `[?@.a.b==literal]`), RFC 6901 pointers, names of headers and
+//! cookies, and how exact a selector is. The shape of every difference is a selector. `trie.rs` matches them. Must stay
+//! true: segments match whole names; errors carry the byte position.
+
+use std::cmp::Reverse;
 
 use super::{RuleError, RuleErrorKind};
+use crate::json::is_number;
+
+/// Steps of one selector.
+const SEGMENTS_MAX: usize = 64;
 
 /// What a rule applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
+pub(crate) enum Target {
     Header(NamePattern),
     Cookie(NamePattern),
     Json(Selector),
+    /// The lines of a text.
+    Text,
+    /// A body as a whole: another form, or bytes that are no text.
+    Body,
+    /// A place in an HTML page: the CSS selector as it was written.
+    Html(String),
 }
 
 /// A whole name, or a prefix that ends in `-`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NamePattern {
+pub(crate) struct NamePattern {
     name: String,
     prefix: bool,
 }
@@ -24,86 +36,75 @@ pub(super) struct NamePattern {
 /// A path into JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Selector {
-    segments: Vec<Segment>,
+    pub(super) segments: Vec<Segment>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Segment {
+pub(super) enum Segment {
     Name(String),
     Index(u32),
     /// A pointer token: a member name, or an index where the parent is an array.
     Either(String),
     Any,
+    /// An element or member that has a member with this value.
+    Filter(Filter),
     /// Any number of levels, also none.
     Descend,
 }
 
-/// One step that the walk takes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum NameOrIndex<'a> {
-    Name(&'a [u8]),
-    Index(u32),
+/// `?@.a.b==literal`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Filter {
+    pub(crate) path: Vec<String>,
+    pub(crate) literal: Literal,
 }
 
-/// How far each selector has matched; bounded by the number of selectors times their length.
-pub(crate) type States = Vec<(usize, usize)>;
+/// A scalar written in a filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Literal {
+    Null,
+    Bool(bool),
+    Number(String),
+    Text(String),
+}
+
+/// How exact a target is; the smaller one is more exact.
+pub(super) type Rank = (usize, Reverse<usize>, usize);
+
+impl Target {
+    /// Fewer `..` first, then more steps that are named, then fewer `*`; of header patterns whole names, then the
+    /// longest prefix.
+    pub(super) fn rank(&self) -> Rank {
+        match self {
+            Self::Json(selector) => selector.rank(),
+            Self::Header(pattern) | Self::Cookie(pattern) => {
+                (usize::from(pattern.prefix), Reverse(pattern.name.len()), 0)
+            }
+            Self::Text | Self::Body => (0, Reverse(0), 0),
+            Self::Html(css) => (0, Reverse(css.len()), 0),
+        }
+    }
+}
 
 impl Selector {
-    /// The states after one more step from position `at`; true when the selector selects that place.
-    pub(crate) fn advance(
-        &self,
-        rule: usize,
-        at: usize,
-        step: NameOrIndex<'_>,
-        next: &mut States,
-    ) -> bool {
-        let mut at = at;
-        while self.segments.get(at) == Some(&Segment::Descend) {
-            push_once(next, (rule, at));
-            at += 1;
-        }
-        let Some(segment) = self.segments.get(at) else { return false };
-        if !segment.matches(step) {
-            return false;
-        }
-        if at + 1 == self.segments.len() {
-            return true;
-        }
-        push_once(next, (rule, at + 1));
-        false
-    }
-
-    /// Whether it selects the whole document.
-    pub(crate) fn is_root(&self) -> bool {
-        self.segments.is_empty()
-    }
-}
-
-fn push_once(states: &mut States, state: (usize, usize)) {
-    if !states.contains(&state) {
-        states.push(state);
-    }
-}
-
-impl Segment {
-    fn matches(&self, step: NameOrIndex<'_>) -> bool {
-        match (self, step) {
-            (Self::Any, _) => true,
-            (Self::Name(own) | Self::Either(own), NameOrIndex::Name(name)) => {
-                own.as_bytes() == name
-            }
-            (Self::Index(own), NameOrIndex::Index(index)) => *own == index,
-            (Self::Either(own), NameOrIndex::Index(index)) => *own == index.to_string(),
-            (Self::Name(_), NameOrIndex::Index(_))
-            | (Self::Index(_), NameOrIndex::Name(_))
-            | (Self::Descend, _) => false,
-        }
+    fn rank(&self) -> Rank {
+        let count = |test: fn(&Segment) -> bool| self.segments.iter().filter(|s| test(s)).count();
+        let descends = count(|segment| *segment == Segment::Descend);
+        let any = count(|segment| *segment == Segment::Any);
+        (descends, Reverse(self.segments.len() - descends - any), any)
     }
 }
 
 impl NamePattern {
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         if self.prefix { name.starts_with(&self.name) } else { name == self.name }
+    }
+
+    /// Whether there is a name that both match.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        (self.prefix && other.name.starts_with(&self.name))
+            || (other.prefix && self.name.starts_with(&other.name))
+            || self.name == other.name
     }
 
     fn parse(text: &str, from: usize) -> Result<Self, RuleError> {
@@ -119,7 +120,7 @@ impl NamePattern {
 }
 
 impl Target {
-    pub(super) fn parse(text: &str) -> Result<Self, RuleError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, RuleError> {
         if text == "status" {
             return Err(RuleError::new(text, 0, text.len(), RuleErrorKind::Protected));
         }
@@ -131,16 +132,31 @@ impl Target {
         if let Some(name) = text.strip_prefix("cookie:") {
             return NamePattern::parse(text, text.len() - name.len()).map(Self::Cookie);
         }
-        if text.starts_with('/') {
-            return Ok(Self::Json(pointer(text)));
+        if let Some(css) = text.strip_prefix("html:") {
+            if css.trim().is_empty() {
+                let at = text.len() - css.len();
+                return Err(RuleError::new(text, at, css.len(), RuleErrorKind::BadHtml));
+            }
+            return Ok(Self::Html(css.trim().to_owned()));
         }
-        if text.starts_with('$') {
-            return Parser { text, at: 1 }.path().map(Self::Json);
+        match text {
+            "body" => return Ok(Self::Body),
+            "body:text" => return Ok(Self::Text),
+            _ => {}
         }
-        Err(RuleError::new(text, 0, text.len(), RuleErrorKind::UnknownStart))
+        let selector = if text.starts_with('/') {
+            pointer(text)
+        } else if text.starts_with('$') {
+            Parser { text, at: 1 }.path()?
+        } else {
+            return Err(RuleError::new(text, 0, text.len(), RuleErrorKind::UnknownStart));
+        };
+        if selector.segments.len() > SEGMENTS_MAX {
+            return Err(RuleError::new(text, 0, text.len(), RuleErrorKind::TooLong));
+        }
+        Ok(Self::Json(selector))
     }
 }
-
 fn pointer(text: &str) -> Selector {
     let tokens = text.split('/').skip(1);
     let segments = tokens.map(|token| Segment::Either(token.replace("~1", "/").replace("~0", "~")));
@@ -205,8 +221,8 @@ impl<'a> Parser<'a> {
                 self.at += 1;
                 Segment::Any
             }
-            Some(quote @ ('\'' | '"')) => self.quoted(quote)?,
-            Some('?') => return Err(self.error(1, RuleErrorKind::Filter)),
+            Some(quote @ ('\'' | '"')) => Segment::Name(self.quoted(quote)?),
+            Some('?') => self.filter()?,
             Some(c) if c == '-' || c.is_ascii_digit() => self.index()?,
             other => {
                 let wrong = other.map_or(0, char::len_utf8);
@@ -231,16 +247,91 @@ impl<'a> Parser<'a> {
         Ok(Segment::Index(index))
     }
 
-    fn quoted(&mut self, quote: char) -> Result<Segment, RuleError> {
+    /// `?@.a.b==literal`, blanks allowed around `==`.
+    fn filter(&mut self) -> Result<Segment, RuleError> {
+        self.at += 1;
+        self.blanks();
+        if self.peek() != Some('@') {
+            return Err(self.error(self.peek().map_or(0, char::len_utf8), RuleErrorKind::Filter));
+        }
+        self.at += 1;
+        let mut path = Vec::new();
+        loop {
+            let segment = match self.peek() {
+                Some('.') => {
+                    self.at += 1;
+                    self.name()?
+                }
+                Some('[') => self.bracket()?,
+                _ => break,
+            };
+            let Segment::Name(name) = segment else {
+                return Err(self.error(0, RuleErrorKind::Filter));
+            };
+            path.push(name);
+        }
+        self.blanks();
+        if !self.rest().starts_with("==") || path.is_empty() {
+            return Err(self.error(self.peek().map_or(0, char::len_utf8), RuleErrorKind::Filter));
+        }
+        self.at += 2;
+        self.blanks();
+        let literal = self.literal()?;
+        self.blanks();
+        Ok(Segment::Filter(Filter { path, literal }))
+    }
+
+    fn literal(&mut self) -> Result<Literal, RuleError> {
+        if let Some(quote @ ('\'' | '"')) = self.peek() {
+            return self.quoted(quote).map(Literal::Text);
+        }
+        let rest = self.rest();
+        let len = rest.find([']', ' ']).unwrap_or(rest.len());
+        let word = rest.get(..len).unwrap_or_default();
+        let literal = match word {
+            "null" => Literal::Null,
+            "true" => Literal::Bool(true),
+            "false" => Literal::Bool(false),
+            number if is_number(number.as_bytes()) => Literal::Number(number.to_owned()),
+            _ => return Err(self.error(len, RuleErrorKind::Filter)),
+        };
+        self.at += len;
+        Ok(literal)
+    }
+
+    fn blanks(&mut self) {
+        while self.peek() == Some(' ') {
+            self.at += 1;
+        }
+    }
+
+    fn quoted(&mut self, quote: char) -> Result<String, RuleError> {
         let rest = self.rest();
         let mut name = String::new();
         let mut chars = rest.char_indices().skip(1);
         while let Some((at, c)) = chars.next() {
             match c {
-                '\\' => name.extend(chars.next().map(|(_, escaped)| escaped)),
+                '\\' => match chars.next() {
+                    Some((at, 'u')) => {
+                        let code = rest.get(at + 1..at + 5);
+                        let code = code.and_then(|hex| u32::from_str_radix(hex, 16).ok());
+                        let Some(c) = code.and_then(char::from_u32) else {
+                            return Err(self.error(rest.len(), RuleErrorKind::ExpectedName));
+                        };
+                        name.push(c);
+                        chars.nth(3);
+                    }
+                    Some((_, 'n')) => name.push('\n'),
+                    Some((_, 'r')) => name.push('\r'),
+                    Some((_, 't')) => name.push('\t'),
+                    Some((_, 'b')) => name.push('\u{8}'),
+                    Some((_, 'f')) => name.push('\u{C}'),
+                    Some((_, escaped)) => name.push(escaped),
+                    None => {}
+                },
                 c if c == quote => {
                     self.at += at + 1;
-                    return Ok(Segment::Name(name));
+                    return Ok(name);
                 }
                 c => name.push(c),
             }
@@ -258,60 +349,5 @@ impl<'a> Parser<'a> {
 
     fn error(&self, len: usize, kind: RuleErrorKind) -> RuleError {
         RuleError::new(self.text, self.at, len, kind)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn selects(selector: &str, path: &[NameOrIndex<'_>]) -> bool {
-        let Target::Json(selector) = Target::parse(selector).unwrap() else {
-            panic!("no JSON selector")
-        };
-        let mut states = vec![(0, 0)];
-        let mut hit = selector.is_root() && path.is_empty();
-        for step in path {
-            let mut next = States::new();
-            hit = false;
-            for (rule, at) in &states {
-                hit |= selector.advance(*rule, *at, *step, &mut next);
-            }
-            states = next;
-        }
-        hit
-    }
-
-    #[test]
-    fn selectors_match_whole_segments() {
-        use NameOrIndex::{Index, Name};
-        let path = [Name(b"messages"), Index(3), Name(b"sender"), Name(b"badge")];
-        for selector in [
-            "$.messages[*].sender.badge",
-            "$.messages[3]['sender'].badge",
-            "$..badge",
-            "$..sender.badge",
-            "$.messages..badge",
-            "$..[3]..badge",
-            "$.*.*.*.*",
-            "/messages/3/sender/badge",
-            r#"$["messages"][*]..*"#,
-        ] {
-            assert!(selects(selector, &path), "{selector}");
-        }
-        for selector in [
-            "$.messages",
-            "$.messages[*].sender",
-            "$..bad",
-            "$.messages[2].sender.badge",
-            "$",
-            "$..adge",
-        ] {
-            assert!(!selects(selector, &path), "{selector}");
-        }
-        assert!(selects("$", &[]));
-        assert!(selects(r"$['it\'s']", &[Name(b"it's")]));
-        assert!(selects("/a~1b/0", &[Name(b"a/b"), Name(b"0")]));
-        assert!(selects("$.füße", &[Name("füße".as_bytes())]));
     }
 }

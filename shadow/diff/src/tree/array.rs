@@ -1,15 +1,17 @@
 //! Two arrays: aligned by identity, else by content, else by place.
 //!
-//! Owns the ladder: a key that identifies the elements (`id`, `uuid`, ...) when both sides have it; else equal elements
-//! are anchors and what lies between them is paired by likeness. Must stay true: order is judged once per array and
+//! Owns the ladder: what a rule says (`ordered`, `key`, `set`, `multiset`); a key that identifies the elements (`id`,
+//! `uuid`, ...) when both sides have it; else equal elements are anchors and what lies between them is paired by
+//! likeness. Must stay true: order is judged once per array and
 //! reported as one `array_reordered`, never as many value changes.
 
 use super::{OneSided, Pair, Walk};
-use crate::Why;
 use crate::align::{self, Pairs};
 use crate::difference::Kind;
 use crate::json::{Doc, NodeId, Tag};
 use crate::path::{Of, Step};
+use crate::rule::{Action, Order};
+use crate::{RuleSet, Why, hash, mask};
 
 /// Member names that identify an element, best first.
 const IDENTITY: [&str; 10] =
@@ -22,38 +24,43 @@ const LIKENESS_MAX: usize = 64 * 64;
 const LIKENESS_MEMBERS_MAX: usize = 32;
 
 /// How the elements of two arrays belong together.
-struct Fit {
-    key: Option<&'static str>,
+struct Fit<'k> {
+    key: Option<&'k str>,
     pairs: Pairs,
     /// Elements that must move to restore the order.
     moved: usize,
 }
 
-impl Walk<'_, '_> {
+impl<'a> Walk<'a, '_> {
     pub(super) fn arrays(&mut self, pair: Pair) -> Result<(), Why> {
         let legacy: Vec<NodeId> = self.legacy.doc.elements(pair.legacy).collect();
         let new: Vec<NodeId> = self.new.doc.elements(pair.new).collect();
         self.meter.charge(legacy.len() + new.len())?;
-        let mut fit = match self.by_identity(&legacy, &new)? {
-            Some(fit) => fit,
-            None => self.by_content(&legacy, &new)?,
-        };
+        let rule = self.array_rule(pair);
+        let mut fit = self.fit(rule, &legacy, &new)?;
         if fit.moved > 0 {
-            let moved = u32::try_from(fit.moved).unwrap_or(u32::MAX);
-            self.report(
-                Kind::ArrayReordered { moved },
-                pair.trail,
-                Some(pair.legacy),
-                Some(pair.new),
-            );
+            self.moved(pair, fit.moved, rule);
         }
         fit.pairs.sort_unstable();
+        let repeats = match rule {
+            Some((index, Action::Set)) => Some(index),
+            _ => None,
+        };
         let mut taken = vec![false; new.len()];
         let mut pairs = fit.pairs.iter().peekable();
         for (at, element) in legacy.iter().enumerate() {
             let Some((_, other_at)) = pairs.next_if(|(x, _)| *x == at) else {
                 let step = self.element_step(fit.key, at, Of::Legacy, *element);
-                self.one_sided(Kind::ElemMissing, pair.trail, step, OneSided::Legacy(*element));
+                match repeats {
+                    Some(rule) if self.is_repeated(OneSided::Legacy(*element), &new)? => {
+                        let trail = self.trail.push(pair.trail, step);
+                        self.hide(rule, trail);
+                    }
+                    _ => {
+                        let node = OneSided::Legacy(*element);
+                        self.one_sided(Kind::ElemMissing, pair.trail, step, node);
+                    }
+                }
                 continue;
             };
             let Some(other) = new.get(*other_at) else { continue };
@@ -65,12 +72,86 @@ impl Walk<'_, '_> {
         }
         for ((at, element), _) in new.iter().enumerate().zip(taken).filter(|(_, taken)| !taken) {
             let step = self.element_step(fit.key, at, Of::New, *element);
-            self.one_sided(Kind::ElemExtra, pair.trail, step, OneSided::New(*element));
+            match repeats {
+                Some(rule) if self.is_repeated(OneSided::New(*element), &legacy)? => {
+                    let trail = self.trail.push(pair.trail, step);
+                    self.hide(rule, trail);
+                }
+                _ => {
+                    self.one_sided(Kind::ElemExtra, pair.trail, step, OneSided::New(*element));
+                }
+            }
         }
         Ok(())
     }
 
-    fn element_step(&self, key: Option<&'static str>, at: usize, of: Of, element: NodeId) -> Step {
+    /// The most specific rule that says how elements belong together.
+    fn array_rule(&self, pair: Pair) -> Option<(u32, &'a Action)> {
+        if !self.is_ruled(pair) {
+            return None;
+        }
+        let rules: &'a RuleSet = self.rules;
+        self.rules_at(pair).into_iter().find_map(|index| {
+            let action = rules.rule(index)?.action();
+            let about_arrays =
+                matches!(action, Action::Ordered | Action::Set | Action::Multiset | Action::Key(_));
+            about_arrays.then_some((index, action))
+        })
+    }
+
+    fn fit(
+        &mut self,
+        rule: Option<(u32, &'a Action)>,
+        legacy: &[NodeId],
+        new: &[NodeId],
+    ) -> Result<Fit<'a>, Why> {
+        let by_rule = match rule {
+            Some((_, Action::Ordered)) => {
+                let pairs = (0..legacy.len().min(new.len())).map(|at| (at, at)).collect();
+                Some(Fit { key: None, pairs, moved: 0 })
+            }
+            Some((_, Action::Key(key))) => self.by_key(&key.names, legacy, new)?,
+            Some(_) | None => None,
+        };
+        if let Some(fit) = by_rule {
+            return Ok(fit);
+        }
+        match self.by_identity(legacy, new)? {
+            Some(fit) => Ok(fit),
+            None => self.by_content(legacy, new),
+        }
+    }
+
+    /// Reports another order, or hides it where a rule says that order does not count.
+    fn moved(&mut self, pair: Pair, moved: usize, rule: Option<(u32, &'a Action)>) {
+        match rule {
+            Some((index, Action::Set | Action::Multiset)) => return self.hide(index, pair.trail),
+            Some((index, Action::Key(key))) if key.order == Order::Free => {
+                return self.hide(index, pair.trail);
+            }
+            Some(_) | None => {}
+        }
+        let moved = u32::try_from(moved).unwrap_or(u32::MAX);
+        let kind = Kind::ArrayReordered { moved };
+        self.report(kind, pair.trail, Some(pair.legacy), Some(pair.new));
+    }
+
+    /// Whether the other side has an equal element too.
+    fn is_repeated(&mut self, element: OneSided, others: &[NodeId]) -> Result<bool, Why> {
+        self.meter.charge(others.len())?;
+        for other in others {
+            let (legacy, new) = match element {
+                OneSided::Legacy(own) => (own, *other),
+                OneSided::New(own) => (*other, own),
+            };
+            if self.same(legacy, new)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn element_step(&self, key: Option<&'a str>, at: usize, of: Of, element: NodeId) -> Step<'a> {
         let doc = match of {
             Of::Legacy => self.legacy.doc,
             Of::New => self.new.doc,
@@ -83,8 +164,35 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// By the members that a rule names, if they are scalar, present and unique together in all elements.
+    fn by_key(
+        &mut self,
+        names: &'a [String],
+        legacy: &[NodeId],
+        new: &[NodeId],
+    ) -> Result<Option<Fit<'a>>, Why> {
+        self.meter.charge((legacy.len() + new.len()).saturating_mul(names.len()))?;
+        let Some(a) = keys(self.legacy.doc, legacy, names) else { return Ok(None) };
+        let Some(b) = keys(self.new.doc, new, names) else { return Ok(None) };
+        let mut pairs = align::join(&a, &b);
+        let proven = |(x, y): &(usize, usize)| {
+            names.iter().all(|name| self.same_identity(legacy[*x], new[*y], name))
+        };
+        if !pairs.iter().all(proven) {
+            return Ok(None);
+        }
+        pairs.sort_unstable();
+        let in_order = align::longest_increasing(pairs.iter().map(|(_, y)| *y)).len();
+        let moved = pairs.len() - in_order;
+        let key = match names {
+            [name] => Some(name.as_str()),
+            _ => None,
+        };
+        Ok(Some(Fit { key, pairs, moved }))
+    }
+
     /// The first key that is a unique scalar in all elements and that at least half of the shorter list shares.
-    fn by_identity(&mut self, legacy: &[NodeId], new: &[NodeId]) -> Result<Option<Fit>, Why> {
+    fn by_identity(&mut self, legacy: &[NodeId], new: &[NodeId]) -> Result<Option<Fit<'a>>, Why> {
         let (Some(first), Some(other_first)) = (legacy.first(), new.first()) else {
             return Ok(None);
         };
@@ -127,10 +235,11 @@ impl Walk<'_, '_> {
             }
             let Some(value) = side.doc.member(*element, key.as_bytes()) else { return Ok(None) };
             let scalar = matches!(side.doc.tag(value), Tag::Number | Tag::Text);
-            if !scalar || side.rule(value).is_some() {
+            let hash = side.hash(value);
+            if !scalar || hash == mask::LEFT_OUT {
                 return Ok(None);
             }
-            identities.push((side.doc.hash(value), at));
+            identities.push((hash, at));
         }
         self.meter.charge(elements.len())?;
         identities.sort_unstable();
@@ -138,14 +247,18 @@ impl Walk<'_, '_> {
         Ok(unique.then_some(identities))
     }
 
+    /// Equal, or written in two ways that a rule takes for one.
     fn same_identity(&self, legacy: NodeId, new: NodeId, key: &str) -> bool {
         let a = self.legacy.doc.member(legacy, key.as_bytes());
         let b = self.new.doc.member(new, key.as_bytes());
-        a.zip(b).is_some_and(|(a, b)| self.legacy.doc.same_scalar(a, self.new.doc, b))
+        a.zip(b).is_some_and(|(a, b)| {
+            self.legacy.doc.same_scalar(a, self.new.doc, b)
+                || (!self.legacy.rules(a).is_empty() && self.legacy.hash(a) == self.new.hash(b))
+        })
     }
 
     /// Equal elements are anchors or moved; what is left between anchors is paired by likeness.
-    fn by_content(&mut self, legacy: &[NodeId], new: &[NodeId]) -> Result<Fit, Why> {
+    fn by_content(&mut self, legacy: &[NodeId], new: &[NodeId]) -> Result<Fit<'a>, Why> {
         let a: Vec<u64> = legacy.iter().map(|id| self.legacy.hash(*id)).collect();
         let b: Vec<u64> = new.iter().map(|id| self.new.hash(*id)).collect();
         let alignment = align::align(&a, &b, self.meter)?;
@@ -231,4 +344,23 @@ impl Walk<'_, '_> {
         let shared = align::join(&place(&a), &place(&b)).len();
         shared * 1_000 / a.len().max(b.len()).max(1)
     }
+}
+
+/// Hash and place of each element's key, sorted; `None` when the members do not identify all of them.
+fn keys(doc: &Doc<'_>, elements: &[NodeId], names: &[String]) -> Option<Vec<(u64, usize)>> {
+    let mut keys = Vec::with_capacity(elements.len());
+    for (at, element) in elements.iter().enumerate() {
+        let mut key = names.len() as u64;
+        for name in names {
+            let is_object = doc.tag(*element) == Tag::Object;
+            let value = is_object.then(|| doc.member(*element, name.as_bytes())).flatten()?;
+            if matches!(doc.tag(value), Tag::Array | Tag::Object) {
+                return None;
+            }
+            key = hash::mix(key.rotate_left(9), doc.hash(value));
+        }
+        keys.push((key, at));
+    }
+    keys.sort_unstable();
+    keys.windows(2).all(|pair| pair[0].0 != pair[1].0).then_some(keys)
 }

@@ -8,6 +8,7 @@ use crate::Why;
 use crate::difference::Kind;
 use crate::json::{Doc, NodeId, Tag};
 use crate::path::{Of, Step};
+use crate::rule::Action;
 
 /// A member with a unique name.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,10 @@ struct Member {
 }
 
 impl Walk<'_, '_> {
+    fn ignores(&self, index: u32) -> bool {
+        self.rules.rule(index).is_some_and(|rule| *rule.action() == Action::Ignore)
+    }
+
     pub(super) fn objects(&mut self, pair: Pair) -> Result<(), Why> {
         let legacy = members(self.legacy.doc, pair.legacy);
         let new = members(self.new.doc, pair.new);
@@ -50,11 +55,12 @@ impl Walk<'_, '_> {
     }
 
     fn repeated(&mut self, pair: Pair, legacy: Member, new: Member) {
-        if let Some(rule) = self.legacy.rule(legacy.value).or_else(|| self.new.rule(new.value)) {
-            let trail = self.trail.push(pair.trail, Step::Member(Of::Legacy, legacy.key));
+        let trail = self.trail.push(pair.trail, Step::Member(Of::Legacy, legacy.key));
+        let values = Pair { legacy: legacy.value, new: new.value, trail };
+        let ignored = self.rules_at(values).into_iter().find(|index| self.ignores(*index));
+        if let Some(rule) = ignored {
             return self.hide(rule, trail);
         }
-        let trail = self.trail.push(pair.trail, Step::Member(Of::Legacy, legacy.key));
         self.report(Kind::DupKey, trail, Some(legacy.value), Some(new.value));
     }
 }

@@ -15,7 +15,11 @@ impl Walk<'_, '_> {
         if self.legacy.doc.hash(legacy) != self.new.doc.hash(new) {
             return Ok(false);
         }
-        same_tree((self.legacy.doc, legacy), (self.new.doc, new), self.meter)
+        let same = same_tree((self.legacy.doc, legacy), (self.new.doc, new), self.meter)?;
+        if same && self.legacy.mask.is_some() {
+            self.bind_equal(legacy);
+        }
+        Ok(same)
     }
 }
 
