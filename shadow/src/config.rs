@@ -37,6 +37,8 @@ pub struct ShadowConfig {
     pub rules: RuleSet,
     /// Limits of one comparison; over them it is inconclusive.
     pub budget: Budget,
+    /// Bytes that all renamings of ids may take; over them the oldest are forgotten.
+    pub renaming_bytes_max: usize,
     /// How values are made fit to store.
     pub redaction: Redaction,
     /// Samples kept per endpoint, place and kind, in a minute.
@@ -102,6 +104,7 @@ impl ShadowConfig {
             endpoints,
             rules: RuleSet::builtin(),
             budget: Budget::default(),
+            renaming_bytes_max: 32 << 20,
             redaction,
             samples_per_minute: 3,
             ledger: LedgerLimit::default(),

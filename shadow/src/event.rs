@@ -13,6 +13,13 @@ pub(crate) fn mismatch_confirmed(endpoint: &EndpointName, severity: &str, differ
     tracing::info!(endpoint = endpoint.as_str(), severity, differences, "a mismatch is confirmed");
 }
 
+pub(crate) fn renamings_forgotten(endpoint: &EndpointName) {
+    tracing::warn!(
+        endpoint = endpoint.as_str(),
+        "renamed ids are forgotten for want of memory, their contradictions cannot be seen any more"
+    );
+}
+
 pub(crate) fn tally_not_saved(error: &TallyError, waiting: usize) {
     tracing::warn!(%error, waiting, "the shadow tally could not be saved, it is kept and tried again");
 }

@@ -4,6 +4,7 @@
 //! client; an answer is compared with one of its own side under the same rules.
 
 use crate::Answer;
+use crate::renaming::Renaming;
 use crate::settle::Judge;
 use banyan_diff::{Budget, Comparison, RuleSet, compare};
 use banyan_domain::Side;
@@ -15,6 +16,8 @@ pub(crate) struct EndpointJudge {
     pub(crate) budget: Budget,
     /// The owner of the context: whose answer the other one must become equal to.
     pub(crate) owner: Side,
+    /// What ids are called on the other side, if a rule wants to know.
+    pub(crate) renaming: Option<Renaming>,
 }
 
 impl EndpointJudge {
@@ -24,7 +27,11 @@ impl EndpointJudge {
             Side::Legacy => (own, other),
             Side::New => (other, own),
         };
-        compare(&legacy.obs(), &new.obs(), &self.rules, &self.budget)
+        let (legacy, new) = (legacy.obs(), new.obs());
+        match &self.renaming {
+            Some(renaming) => renaming.compare(&legacy, &new, &self.rules, &self.budget),
+            None => compare(&legacy, &new, &self.rules, &self.budget),
+        }
     }
 }
 

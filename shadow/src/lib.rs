@@ -23,6 +23,7 @@ mod metric;
 mod queue;
 mod recheck;
 mod redact;
+mod renaming;
 mod request;
 mod reread;
 mod sample;

@@ -99,6 +99,11 @@ impl Redaction {
         u64::from_le_bytes(first)
     }
 
+    /// A key of its own for another purpose, from which this one cannot be found.
+    pub(crate) fn key_for(&self, purpose: &[u8]) -> [u8; 32] {
+        *blake3::keyed_hash(&self.key.0, purpose).as_bytes()
+    }
+
     /// The token of a value: the same for the same value and class under one key.
     pub fn token(&self, class: &str, value: &[u8]) -> String {
         let hash = self.hash(&[b"token", class.as_bytes(), value]) >> 16;

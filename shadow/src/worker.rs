@@ -11,9 +11,10 @@ use crate::guard::Guard;
 use crate::judge::EndpointJudge;
 use crate::queue::Queued;
 use crate::recheck::Rechecks;
+use crate::renaming::Renamings;
 use crate::tally::Outcome;
 use crate::{Answer, Ask, Exchange, MirrorRequest, Served, SkipReason};
-use banyan_diff::{Comparison, Verdict};
+use banyan_diff::{Comparison, Day, Verdict};
 use banyan_domain::{ContextName, EndpointName, Generation, Side};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     pub(crate) books: Arc<Books>,
     pub(crate) rechecks: Rechecks,
     pub(crate) closing: AtomicBool,
+    renamings: Renamings,
     unknown: EndpointConfig,
 }
 
@@ -59,6 +61,7 @@ impl Core {
                 config.max_concurrency,
             ),
             rechecks: Rechecks::new(&config.recheck),
+            renamings: Renamings::new(&config),
             unknown: EndpointConfig { rules: config.rules.clone(), template: None },
             plan: ports.plan.clone(),
             lag: ports.lag.clone(),
@@ -79,10 +82,13 @@ impl Core {
     }
 
     pub(crate) fn judge(&self, read: &Read) -> EndpointJudge {
+        let rules = &self.endpoint(&read.endpoint).rules;
         EndpointJudge {
-            rules: self.endpoint(&read.endpoint).rules.clone(),
+            // Rules may expire while the process runs.
+            rules: rules.for_method(&read.request.method).on(Day::of_unix_ms(self.clock.now_ms())),
             budget: self.config.budget,
             owner: self.plan.owner(&read.context),
+            renaming: self.renamings.of(&read.endpoint),
         }
     }
 

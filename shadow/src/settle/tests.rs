@@ -5,7 +5,12 @@ use banyan_diff::{Budget, RuleSet};
 use banyan_domain::Side;
 
 fn judge() -> EndpointJudge {
-    EndpointJudge { rules: RuleSet::builtin(), budget: Budget::default(), owner: Side::Legacy }
+    EndpointJudge {
+        rules: RuleSet::builtin(),
+        budget: Budget::default(),
+        owner: Side::Legacy,
+        renaming: None,
+    }
 }
 
 fn number(n: i64) -> Answer {
