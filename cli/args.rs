@@ -325,6 +325,30 @@ A gate that saw too little is inconclusive (exit 4), never a pass.")]
     },
     /// Compare two files or URLs by the same engine; needs no configuration
     Diff(DiffArgs),
+    /// Rules: differences that are known to be harmless
+    #[command(subcommand)]
+    Rules(RulesCommand),
+}
+
+/// `banyan shadow rules ..`
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// All rules with their place, action, owner, day of expiry and hits; dead and expired ones are marked
+    #[command(after_long_help = "\
+Examples:
+  banyan shadow rules list
+  banyan shadow rules list --since 7d --endpoint messages.list --json
+
+used: it hid something. dead: it hid nothing though answers were compared. expired: it does not apply any more.
+idle: it hid nothing, which says nothing.")]
+    List {
+        /// Count hits of this long ago, or since Unix ms (default: all)
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only the rules and hits of this endpoint
+        #[arg(long, value_name = "NAME")]
+        endpoint: Option<String>,
+    },
 }
 
 /// Which job.

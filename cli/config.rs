@@ -9,6 +9,7 @@ pub(crate) mod database;
 pub(crate) mod problem;
 pub(crate) mod reader;
 pub(crate) mod routes;
+pub(crate) mod rules;
 pub(crate) mod section;
 pub(crate) mod value;
 
@@ -145,7 +146,7 @@ fn read(file: &Path, text: &str, root: &Section<'_>) -> Option<Config> {
     let control = section::Control::read(&root.section("control"), &base);
     let proxy = section::Proxy::read(&root.section("proxy"));
     let admin = section::Admin::read(&root.section("admin"));
-    let shadow = section::Shadow::read(&root.section("shadow"));
+    let shadow = section::Shadow::read(&root.section("shadow"), text);
     let routes = routes::read(root, text, &base);
     let jobs = database::read_jobs(root, &routes);
     let events = section::Events::read(&root.section("events"), &base);

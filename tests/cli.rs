@@ -50,6 +50,8 @@ pub(crate) const COMMANDS: &[&str] = &[
     "shadow report",
     "shadow gate",
     "shadow diff",
+    "shadow rules",
+    "shadow rules list",
     "sync",
     "sync plan",
     "sync run",
@@ -173,6 +175,40 @@ fn the_commands_answer_on_an_untouched_installation() {
     {
         assert!(folder.json(command).is_object(), "{command:?}");
     }
+}
+
+#[test]
+fn an_expired_rule_fails_the_check_and_is_marked_in_the_list() {
+    let rules = r#"
+[[shadow.rule]]
+at = "$.server_time"
+do = "ignore_value"
+endpoint = "messages.list"
+reason = "the clock of the host"
+owner = "messages-team"
+
+[[shadow.rule]]
+id = "old-build"
+at = "header:x-build"
+do = "ignore"
+reason = "names the build"
+expires = 2020-01-31
+"#;
+    let folder = Folder::with_config(&format!("{CONFIG}{rules}"));
+    snapshot("check_expired_rule", &folder, &folder.run(&["check"]));
+    let list = folder.run(&["shadow", "rules", "list"]);
+    let own: Vec<&str> = list.lines().filter(|line| !line.contains("builtin/")).collect();
+    snapshot("rules_list", &folder, &own.join("\n"));
+    let listed = folder.json(&["shadow", "rules", "list", "--endpoint", "messages.create"]);
+    let states = listed["rules"].as_array().unwrap();
+    assert_eq!(
+        (states[0]["id"].as_str(), states[0]["health"].as_str()),
+        (Some("old-build"), Some("expired"))
+    );
+    assert!(states.iter().skip(1).all(|rule| rule["source"] == "builtin"), "{listed}");
+    let covering = rules.replace("$.server_time", "$.messages[*].id");
+    let folder = Folder::with_config(&format!("{CONFIG}{covering}"));
+    snapshot("check_covering_rule", &folder, &folder.run(&["check"]));
 }
 
 #[test]

@@ -6,10 +6,12 @@ use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, Paint};
-use crate::wiring::{events, sync};
+use crate::wiring::{control, events, shadow, sync};
+use banyan_diff::{Day, RuleSource, Run};
 use banyan_domain::{Compiled, Outcome, RequestHead, RouteTable, decide};
 use banyan_sync_jobs::{Job, Ports};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,6 +66,7 @@ pub(crate) async fn run(file: &Path, args: &CheckArgs, output: &Output) -> Resul
                 .map(|found| of_problem(Finding::Warn, &shown, &loaded.text, found)),
         );
         lines.extend(expectations(config, &shown));
+        lines.extend(rules(config));
         if args.online {
             let online = online(config).await;
             unreachable = online.iter().any(|line| line.result == Finding::Fail);
@@ -138,6 +141,27 @@ fn expectations(config: &Config, file: &str) -> Vec<Line> {
             "expect",
             format!("{} route expectations hold", config.expects.len()),
         ));
+    }
+    lines
+}
+
+/// Expired rules; rules that cover protected places are problems of the file.
+fn rules(config: &Config) -> Vec<Line> {
+    let (hits, today) = (BTreeMap::new(), Day::of_unix_ms(control::now_ms()));
+    let states = config.shadow.rules.audit(&Run { hits: &hits, compared: 0, today });
+    let own = states.iter().filter(|state| state.source != RuleSource::Builtin).count();
+    let mut lines: Vec<Line> = states
+        .iter()
+        .filter_map(|state| {
+            let owner =
+                state.owner.as_deref().map_or(String::new(), |owner| format!(" of {owner}"));
+            let text = format!("{}{owner}", shadow::rule_warning(state)?);
+            let hint = "fix the difference and delete the rule, or give it a later `expires`";
+            Some(Line::new(Finding::Fail, "rules", text).hint(Some(hint.to_owned())))
+        })
+        .collect();
+    if lines.is_empty() && own > 0 {
+        lines.push(Line::new(Finding::Ok, "rules", format!("{own} own rules, none has expired")));
     }
     lines
 }

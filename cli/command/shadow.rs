@@ -1,4 +1,6 @@
-//! `banyan shadow report|gate`; `diff` has a file of its own.
+//! `banyan shadow report|gate|rules`; `diff` has a file of its own.
+
+mod rules;
 
 use crate::args::{Evidence, ShadowCommand};
 use crate::config::{Config, value};
@@ -19,6 +21,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     match command {
         ShadowCommand::Diff(args) => super::diff::run(args, output).await,
+        ShadowCommand::Rules(command) => rules::run(config, command, output).await,
         ShadowCommand::Report(evidence) => {
             let report = build(config, evidence, None).await?;
             if output.is_json() {
@@ -100,7 +103,10 @@ async fn build(
         .map(|e| Declared { endpoint: e.spec.name.clone(), kind: e.kind, phase: e.phase })
         .collect();
     let period = Period { generated_ms: now_ms, since_ms };
-    Ok(assemble(&shadow::summary(stored), gate, &declared, period))
+    let summary = shadow::summary(stored);
+    let mut report = assemble(&summary, gate, &declared, period);
+    report.rules = shadow::rule_reports(config, &summary, now_ms);
+    Ok(report)
 }
 
 /// `24h` ago, or Unix milliseconds.

@@ -155,6 +155,19 @@ impl<'t> Section<'t> {
         sections
     }
 
+    /// The items of a list as they were parsed, for a part of the file with an own reader.
+    pub(crate) fn items(&self, key: &'static str) -> Vec<Spanned<DeValue<'t>>> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        if let DeValue::Array(array) = value.get_ref() {
+            return array.to_vec();
+        }
+        self.problem(Problem::error(
+            Some(value.span()),
+            format!("`{}` must be a list of tables: `[[{}]]`", self.name(key), self.name(key)),
+        ));
+        Vec::new()
+    }
+
     /// A list of strings; an absent one is nothing.
     pub(crate) fn strings(&self, key: &'static str) -> Option<Vec<Found<String>>> {
         let value = self.value(key)?;

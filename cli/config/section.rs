@@ -6,6 +6,7 @@
 use super::problem::Problem;
 use super::reader::Section;
 use super::{relative_to, url_relative_to, value};
+use banyan_diff::RuleSet;
 use banyan_domain::Side;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -145,11 +146,12 @@ pub(crate) struct Shadow {
     pub(crate) recheck_ms: Vec<u64>,
     pub(crate) max_mismatch_percent: f64,
     pub(crate) confidence_percent: f64,
-    pub(crate) rules: Vec<banyan_diff::Rule>,
+    /// Packs and own rules; also those that have expired.
+    pub(crate) rules: RuleSet,
 }
 
 impl Shadow {
-    pub(crate) fn read(section: &Section<'_>) -> Option<Self> {
+    pub(crate) fn read(section: &Section<'_>, text: &str) -> Option<Self> {
         let queue = section.or("queue", "1024", value::count);
         let queue_bytes = section.or("queue-bytes", "64MiB", value::bytes);
         let workers = section.or("workers", "2", value::count);
@@ -173,7 +175,7 @@ impl Shadow {
                 })
                 .collect(),
         };
-        let rules = section.sections("ignore").iter().filter_map(Self::rule).collect();
+        let rules = super::rules::read(section, text);
         section.finish();
         Some(Self {
             queue: queue?,
@@ -183,29 +185,8 @@ impl Shadow {
             recheck_ms,
             max_mismatch_percent: max_mismatch_percent?,
             confidence_percent: confidence_percent?,
-            rules,
+            rules: rules?,
         })
-    }
-
-    fn rule(section: &Section<'_>) -> Option<banyan_diff::Rule> {
-        let at = section.required("at", "\"$.server_time\" or \"header:x-build\"", value::text);
-        let reason = section.required("reason", "\"why this difference is harmless\"", value::text);
-        let endpoint = section.optional("endpoint", value::text);
-        section.finish();
-        let at = at?;
-        match banyan_diff::Rule::ignore(&at.value, &reason?.value) {
-            Ok(rule) => Some(match endpoint {
-                Some(endpoint) => rule.for_endpoint(&endpoint.value),
-                None => rule,
-            }),
-            Err(error) => {
-                let hint = error.hint();
-                section.problem(
-                    Problem::error(at.span, format!("`shadow.ignore.at`: {error}")).hint(hint),
-                );
-                None
-            }
-        }
     }
 }
 

@@ -83,3 +83,30 @@ fn a_broken_file_is_refused_with_its_place() {
     assert!(config.is_none() && !problems.is_empty());
     assert!(problems.iter().all(|problem| problem.span.is_some()));
 }
+
+#[test]
+fn rules_are_read_with_their_problems_at_their_places() {
+    let text = format!(
+        "{SMALL}[shadow]\npacks = [\"rails\", \"django\"]\nbuiltin-off = [\"builtin/dat\"]\nprotect = [\"$..price\", \"x\"]\n\n[[shadow.rule]]\nat = \"$.a[\"\ndo = \"ignore\"\nreason = \"r\"\n"
+    );
+    let (problems, config) = parse_text(&text);
+    assert!(config.is_none());
+    let failure = Failure::config(Path::new("banyan.toml"), &text, problems);
+    insta::assert_snapshot!(failure.detail_lines().join("\n"), @"");
+
+    let rules = |lines: &str| {
+        let text = format!("{SMALL}[shadow]\nprotect = [\"$..price\"]\n{lines}");
+        let (problems, config) = parse_text(&text);
+        let failure = Failure::config(Path::new("banyan.toml"), &text, problems);
+        (failure.detail_lines(), config.map(|config| config.shadow.rules))
+    };
+    let own = "[[shadow.rule]]\nat = \"$.a\"\ndo = \"ignore_value\"\nreason = \"r\"\nexpires = 2020-01-01\n[[shadow.ignore]]\nat = \"$.b\"\nreason = \"r\"\n";
+    let (problems, set) = rules(own);
+    assert_eq!(problems, Vec::<String>::new(), "an expired rule does not stop the proxy");
+    let own: Vec<String> = set.unwrap().rules().map(banyan_diff::Rule::id).take(2).collect();
+    assert_eq!(own, ["$.b", "$.a"]);
+    let covering = "[[shadow.rule]]\nat = \"$.order.price\"\ndo = \"ignore\"\nreason = \"r\"\n";
+    insta::assert_snapshot!(rules(covering).0.join("\n"), @"");
+    let twice = "[[shadow.rule]]\nat = \"$.b\"\ndo = \"ignore\"\nreason = \"r\"\n[[shadow.ignore]]\nat = \"$.b\"\nreason = \"r\"\n";
+    insta::assert_snapshot!(rules(twice).0.join("\n"), @"");
+}

@@ -7,8 +7,9 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use banyan_control::agent::Watermarks;
 use banyan_control::{Agent, ControlStore, ShadowBatch, ShadowSummary};
-use banyan_diff::RuleSet;
+use banyan_diff::{Day, RuleHealth, RuleSource, RuleState, Run};
 use banyan_domain::{Compiled, ContextName, EndpointName, Generation, Phase, Side};
+use banyan_report::{RuleReport, RuleState as ReportedState};
 use banyan_shadow::{
     EndpointConfig, EndpointSummary, HttpConfig, LagSource, MirrorPlan, NumericIds, Ports,
     QueueLimit, Redaction, RedactionKey, ShadowConfig, Summary, SystemClock, TallyBatch,
@@ -26,7 +27,7 @@ use std::sync::Arc;
 /// Exit 6 when the redaction key can neither be read nor made.
 pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
     let section = &config.shadow;
-    let rules = RuleSet::builtin().with(section.rules.clone());
+    let rules = section.rules.on(Day::of_unix_ms(super::control::now_ms()));
     let endpoints = config.catalogue.endpoints().map(|endpoint| {
         let rules = rules.for_endpoint(endpoint.name.as_str());
         (endpoint.name.clone(), EndpointConfig { rules, template: Some(endpoint.path.clone()) })
@@ -49,6 +50,62 @@ pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
     settings.rules = rules;
     settings.recheck.settle.delays_ms.clone_from(&section.recheck_ms);
     Ok(settings)
+}
+
+/// Every rule that is not built in, and the built-in ones that hid something, with what became of them.
+pub(crate) fn rule_reports(config: &Config, summary: &Summary, now_ms: u64) -> Vec<RuleReport> {
+    let mut seen: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
+    let mut compared = 0;
+    for endpoint in summary.endpoints.values() {
+        compared += endpoint
+            .outcomes
+            .iter()
+            .filter(|(outcome, _)| banyan_control::shadow::is_compared(outcome))
+            .flat_map(|(_, reasons)| reasons.values())
+            .sum::<u64>();
+        for row in &endpoint.hidden {
+            let seen = seen.entry(&row.rule).or_insert((0, u64::MAX, 0));
+            *seen = (seen.0 + row.count, seen.1.min(row.first_ms), seen.2.max(row.last_ms));
+        }
+    }
+    let hits = seen.iter().map(|(rule, seen)| ((*rule).to_owned(), seen.0)).collect();
+    let run = Run { hits: &hits, compared, today: Day::of_unix_ms(now_ms) };
+    let states = config.shadow.rules.audit(&run).into_iter();
+    states
+        .filter(|state| state.hits > 0 || state.source != RuleSource::Builtin)
+        .map(|state| {
+            let seen = seen.get(state.id.as_str());
+            RuleReport {
+                first_ms: seen.map(|seen| seen.1),
+                last_ms: seen.map(|seen| seen.2),
+                action: state.action,
+                selector: state.at,
+                origin: state.source.as_str().to_owned(),
+                owner: state.owner.unwrap_or_default(),
+                reason: state.reason,
+                expires: state.expires.map(|day| day.to_string()),
+                state: match state.health {
+                    RuleHealth::Used | RuleHealth::Idle => ReportedState::Active,
+                    RuleHealth::Dead => ReportedState::Dead,
+                    RuleHealth::Expired => ReportedState::Expired,
+                },
+                hidden: state.hits,
+                id: state.id,
+            }
+        })
+        .collect()
+}
+
+/// What an operator should know of a rule.
+pub(crate) fn rule_warning(state: &RuleState) -> Option<String> {
+    match state.health {
+        RuleHealth::Expired => {
+            let day = state.expires.map(|day| day.to_string()).unwrap_or_default();
+            Some(format!("rule `{}` expired on {day} and does not apply any more", state.id))
+        }
+        RuleHealth::Dead => Some(format!("rule `{}` is dead: it hid nothing", state.id)),
+        RuleHealth::Used | RuleHealth::Idle => None,
+    }
 }
 
 /// The key under which samples are redacted: random, made once, kept beside the snapshot file.
