@@ -19,6 +19,7 @@ const TARGETS: &[(&str, Oracle)] = &[
     ("json", oracle::json),
     ("html", oracle::html),
     ("decode", oracle::decode),
+    ("rules", oracle::rules),
     ("selectors", oracle::selectors),
     ("gor", recording::gor),
     ("har", recording::har),

@@ -84,6 +84,21 @@ fn equal_files_are_exit_0_and_what_rules_hid_is_said() {
 }
 
 #[test]
+fn rules_of_a_file_apply_and_its_problems_are_shown_at_their_places() {
+    let folder = folder();
+    folder.write("later.json", &LEGACY.replace("2014/06/12", "2014/06/13"));
+    let rule = "[[rule]]\nid = \"clock\"\nat = \"$..at\"\ndo = \"ignore_value\"\nendpoint = \"a.b\"\nreason = \"the host's clock\"\n";
+    folder.write("rules.toml", rule);
+    folder.write("bad.toml", &rule.replace("$..at", "$..").replace("reason", "reasn"));
+    let diff = ["shadow", "diff", "legacy.json", "later.json", "--rules"];
+    let with = |rest: &[&str]| folder.run(&[&diff[..], rest].concat());
+    snapshot("same_after_rules_of_file", &folder, &with(&["rules.toml", "--endpoint", "a.b"]));
+    assert!(with(&["rules.toml"]).contains("exit 1\n"), "the rule is for one endpoint only");
+    snapshot("bad_rules_of_file", &folder, &with(&["bad.toml"]));
+    assert!(with(&["nowhere.toml"]).contains("exit 2\n"));
+}
+
+#[test]
 fn text_is_shown_by_lines_with_what_stands_around_them() {
     let folder = folder();
     folder.write("a.txt", PAGE);

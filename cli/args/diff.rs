@@ -5,6 +5,7 @@
 
 use crate::config::value;
 use clap::Args;
+use std::path::PathBuf;
 
 /// `banyan shadow diff`
 #[derive(Debug, Args)]
@@ -13,6 +14,7 @@ Examples:
   banyan shadow diff legacy.json new.json
   banyan shadow diff http://127.0.0.1:3000/users/3 http://127.0.0.1:4000/users/3
   banyan shadow diff before.json http://127.0.0.1:4000/users/3 --ignore '$..updated_at'
+  banyan shadow diff before.json after.json --rules rules.toml --endpoint users.show
   curl -s http://127.0.0.1:3000/users/3 | banyan shadow diff - after.json --json
 
 Of two URLs also status and headers are compared; as soon as one side is a file, bodies only.
@@ -27,6 +29,12 @@ pub(crate) struct DiffArgs {
     /// Hide differences here: `$..updated_at`, `/a/0/b`, `header:etag`, `cookie:name`; may be repeated
     #[arg(long = "ignore", value_name = "SELECTOR")]
     pub(crate) ignore: Vec<String>,
+    /// Rules in TOML, `[[rule]]` tables as in [[shadow.rule]]; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: Vec<PathBuf>,
+    /// Apply also the rules that are limited to this endpoint
+    #[arg(long, value_name = "NAME")]
+    pub(crate) endpoint: Option<String>,
     /// Without the built-in rules for harmless Rails manners
     #[arg(long)]
     pub(crate) no_builtin: bool,

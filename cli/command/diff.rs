@@ -7,14 +7,18 @@ mod render;
 mod source;
 
 use crate::args::DiffArgs;
+use crate::config::problem::Problem;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::wiring::control;
 use banyan_diff::{
-    Budget, Comparison, Difference, Kind, Rule, RuleSet, Severity, Verdict, compare,
+    Budget, Comparison, Day, Difference, Kind, Rule, RuleSet, Severity, Verdict, compare,
+    rules_from_toml,
 };
 use serde_json::{Value, json};
 use source::{Loaded, Request};
+use std::path::Path;
 
 /// Differences that are kept at least, so that the worst are among those shown.
 const KEPT: usize = 10_000;
@@ -73,7 +77,35 @@ fn rules(args: &DiffArgs) -> Result<RuleSet, Failure> {
                 .hint(error.hint())
         })
     });
-    Ok(base.with(own.collect::<Result<Vec<_>, _>>()?))
+    let mut rules = base.with(own.collect::<Result<Vec<_>, _>>()?);
+    for file in &args.rules {
+        rules = rules.with(read_rules(file)?);
+    }
+    let rules = rules.on(Day::of_unix_ms(control::now_ms()));
+    Ok(match &args.endpoint {
+        Some(endpoint) => rules.for_endpoint(endpoint),
+        None => rules,
+    })
+}
+
+/// The rules of a file, or all of its problems.
+fn read_rules(file: &Path) -> Result<Vec<Rule>, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let message = format!("cannot read the rules `{}`", file.display());
+        Failure::new("banyan::diff::unreadable", Exit::Usage, message)
+            .because(error.to_string())
+            .hint("--rules names a TOML file with [[rule]] tables")
+    })?;
+    rules_from_toml(&text).map_err(|problems| {
+        let problems = problems.into_iter().map(|found| {
+            let problem = Problem::error(Some(found.span), found.message);
+            match found.hint {
+                Some(hint) => problem.hint(hint),
+                None => problem,
+            }
+        });
+        Failure::config(file, &text, problems.collect())
+    })
 }
 
 /// Sorts by severity, then by the first place of its shape and kind, so that what belongs together stands together.

@@ -5,7 +5,9 @@
 //! Must stay true: an oracle judges by another implementation or by a law (the same is the same, swapping the sides
 //! changes no verdict), never by what the code under test says about itself alone.
 
-use banyan_diff::{Budget, Comparison, JsonErrorKind, Obs, Rule, RuleSet, check_json, compare};
+use banyan_diff::{
+    Budget, Comparison, JsonErrorKind, Obs, Rule, RuleSet, check_json, compare, rules_from_toml,
+};
 use serde::de::IgnoredAny;
 
 type Headers = Vec<(String, Vec<u8>)>;
@@ -144,4 +146,30 @@ pub fn selectors(input: &[u8]) {
     let with = compared(&media, LEGACY, NEW, &RuleSet::builtin().with([rule.clone()]));
     assert!(with.total_differences <= without.total_differences, "{text} adds differences");
     laws(&media, LEGACY, NEW, &RuleSet::builtin().with([rule]));
+}
+
+/// A rules file: rules that read back as they are written and keep the laws, or problems inside the text.
+pub fn rules(input: &[u8]) {
+    const LEGACY: &[u8] =
+        br#"{"a":[{"id":1,"b":"2.50"},{"id":3,"b":4}],"c":"X ","e":null,"t":"2014/06/12 10:00:00 +0000"}"#;
+    const NEW: &[u8] =
+        br#"{"a":[{"id":3,"b":5},{"id":1,"b":2.5}],"c":"x","f":[],"t":"2014-06-12T10:00:00Z"}"#;
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let rules = match rules_from_toml(text) {
+        Ok(rules) => rules,
+        Err(problems) => {
+            assert!(!problems.is_empty(), "refused without a problem");
+            for problem in problems {
+                assert!(text.get(problem.span.clone()).is_some(), "{problem:?} points outside");
+                assert!(problem.line > 0 && problem.column > 0, "{problem:?}");
+            }
+            return;
+        }
+    };
+    let written: String = rules.iter().map(Rule::to_toml).collect();
+    assert_eq!(rules_from_toml(&written).as_ref(), Ok(&rules), "reads back as something else");
+    let media = headers("application/json");
+    let compare = |rules: RuleSet| compared(&media, LEGACY, NEW, &rules);
+    let with = compare(RuleSet::builtin().with(rules));
+    assert!(!with.verdict.is_match() || with.total_differences == 0, "a match with differences");
 }

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::audit::{self, RuleState, Run};
-use super::builtin::{self, Pack};
+use super::builtin::{self, Entry, Pack};
 use super::protect::{Protect, Refused};
 use super::selector::Target;
 use super::trie::Trie;
-use super::{Action, Day, Rule};
+use super::{Action, Day, Rule, RuleSource};
 
 /// The rules of one endpoint (or of all, before [`RuleSet::for_endpoint`]). Cheap to clone.
 ///
@@ -164,6 +164,14 @@ impl RuleSet {
         own.chain(rails.map(|entry| audit::of_builtin(entry, run))).collect()
     }
 
+    /// Id, reason and source of all rules, for looking up what hid something.
+    pub fn list(&self) -> Vec<(String, String, RuleSource)> {
+        let own = self.rules().map(|rule| (rule.id(), rule.reason.clone(), rule.source));
+        let rails = builtin::LIST.iter().filter(|entry| self.is_on(entry.id));
+        let text = |entry: &Entry| (entry.id.to_owned(), entry.reason.to_owned());
+        own.chain(rails.map(text).map(|(id, why)| (id, why, RuleSource::Builtin))).collect()
+    }
+
     /// All rules but those that are part of the engine, in the order in which they are asked.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.inner.rules.iter().map(AsRef::as_ref)
@@ -267,7 +275,7 @@ impl Inner {
             && (self.known.method || scope.method.is_none())
             && (self.known.statuses || scope.status.is_none())
             && !self.today.is_some_and(|today| rule.is_expired(today))
-            && !(rule.source == super::RuleSource::Builtin && self.off.contains(&rule.id()))
+            && !(rule.source == RuleSource::Builtin && self.off.contains(&rule.id()))
     }
 }
 
