@@ -4,7 +4,7 @@
 //! file; an expired rule does not, because a proxy that does not start is worse than a difference that is shown again.
 
 use super::problem::{Problem, closest};
-use super::reader::Section;
+use super::reader::{Found, Section};
 use super::value;
 use banyan_diff::{Pack, Protect, Rule, RuleSet, rules_from_array};
 use std::ops::Range;
@@ -12,9 +12,10 @@ use std::ops::Range;
 /// A rule with its place in the file.
 type Placed = (Rule, Option<Range<usize>>);
 
+/// Reads every key, also after a problem: an unread key would be called unknown.
 pub(crate) fn read(section: &Section<'_>, text: &str) -> Option<RuleSet> {
-    let packs = packs(section);
-    let protect = protect(section)?;
+    let (packs, protect) = (packs(section), protect(section));
+    let off = section.strings("builtin-off").unwrap_or_default();
     let mut rules: Vec<Placed> = section
         .sections("ignore")
         .iter()
@@ -23,23 +24,20 @@ pub(crate) fn read(section: &Section<'_>, text: &str) -> Option<RuleSet> {
     let items = section.items("rule");
     match rules_from_array(text, &items) {
         Ok(found) => rules.extend(found.into_iter().zip(items.iter().map(|i| Some(i.span())))),
-        Err(problems) => {
-            for found in problems {
-                let problem =
-                    Problem::error(Some(found.span), format!("`shadow.rule`: {}", found.message));
-                section.problem(match found.hint {
-                    Some(hint) => problem.hint(hint),
-                    None => problem,
-                });
-            }
-            return None;
-        }
+        Err(problems) => problems.into_iter().for_each(|found| {
+            let message = format!("`shadow.rule`: {}", found.message);
+            let problem = Problem::error(Some(found.span), message);
+            section.problem(match found.hint {
+                Some(hint) => problem.hint(hint),
+                None => problem,
+            });
+        }),
     }
     refuse_twins(section, &rules);
-    refuse_covering(section, &rules, &protect);
+    refuse_covering(section, &rules, &protect.unwrap_or_default());
     let set = packs.into_iter().fold(RuleSet::empty(), RuleSet::with_pack);
     let set = set.with(rules.into_iter().map(|(rule, _)| rule));
-    without(section, set)
+    without(section, &off, set)
 }
 
 fn packs(section: &Section<'_>) -> Vec<Pack> {
@@ -115,8 +113,7 @@ fn refuse_covering(section: &Section<'_>, rules: &[Placed], protect: &Protect) {
     }
 }
 
-fn without(section: &Section<'_>, set: RuleSet) -> Option<RuleSet> {
-    let off = section.strings("builtin-off").unwrap_or_default();
+fn without(section: &Section<'_>, off: &[Found<String>], set: RuleSet) -> Option<RuleSet> {
     let known: Vec<&str> = banyan_diff::builtin_ids().collect();
     for word in off.iter().filter(|word| !known.contains(&word.value.as_str())) {
         let message = format!("`shadow.builtin-off`: there is no built-in rule `{}`", word.value);
