@@ -119,7 +119,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     /// Compares a pair later that is not the same.
-    fn open_later(&mut self, parent: TrailId, step: Step, legacy: NodeId, new: NodeId) {
+    fn open_later(&mut self, parent: TrailId, step: Step<'a>, legacy: NodeId, new: NodeId) {
         let trail = self.trail.push(parent, step);
         self.open.push(Pair { legacy, new, trail });
     }
