@@ -200,14 +200,33 @@ pub(crate) fn shape(text: &str) -> String {
     clean
 }
 
-/// `header:etag`, `cookie:_session`, `status`, `body`.
+/// `header:etag`, `cookie:_session`, `html:body > ul#inbox > li@title`, `status`, `body`.
 fn named(text: &str) -> String {
     match text.split_once(':') {
+        Some(("html", "!doctype")) => text.to_owned(),
+        Some(("html", path)) => html(path),
         Some((part @ ("header" | "cookie"), name)) if !is_field(name) => format!("{part}:*"),
         Some(("header" | "cookie", _)) => text.to_owned(),
         None if is_field(text) => text.to_owned(),
         Some(_) | None => "body".to_owned(),
     }
+}
+
+/// Elements, ids and attributes of a page that look like names; an author of a page may write anything there.
+fn html(path: &str) -> String {
+    let clean = |name: &str| if is_field(name) { name.to_owned() } else { "*".to_owned() };
+    let (elements, attribute) = match path.rsplit_once('@') {
+        Some((elements, attribute)) => (elements, Some(attribute)),
+        None => (path, None),
+    };
+    let step = |step: &str| match step.split_once('#') {
+        Some((element, id)) if is_field(id) => format!("{}#{id}", clean(element)),
+        Some((element, _)) => clean(element),
+        None => clean(step),
+    };
+    let steps: Vec<String> = elements.split(" > ").map(step).collect();
+    let attribute = attribute.map(|name| format!("@{}", clean(name))).unwrap_or_default();
+    format!("html:{}{attribute}", steps.join(" > "))
 }
 
 fn clean_step(step: &str) -> String {

@@ -15,6 +15,7 @@ pub(crate) fn report(legacy: &[u8], new: &[u8], findings: &mut Findings) {
         legacy: Some(describe(legacy)),
         new: Some(describe(new)),
         severity: kind.severity(),
+        hint: None,
     });
 }
 

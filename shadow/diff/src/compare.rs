@@ -22,6 +22,19 @@ pub struct Comparison {
     pub hidden: Vec<Hidden>,
     /// All differences, also those beyond the cap.
     pub total_differences: u64,
+    /// Where the body is not what `content-type` says, such as JSON sent as `text/html`. Known only when the bodies
+    /// had to be read, because their bytes differ.
+    #[serde(default)]
+    pub content_type_lies: Sides,
+}
+
+/// A fact about each side.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sides {
+    /// It holds for legacy.
+    pub legacy: bool,
+    /// It holds for new.
+    pub new: bool,
 }
 
 /// Compares two answers to one request.
@@ -62,6 +75,7 @@ pub fn compare_with(
         differences: conclusion.differences,
         hidden: conclusion.hidden,
         total_differences: conclusion.total,
+        content_type_lies: conclusion.content_type_lies,
     }
 }
 
@@ -84,6 +98,7 @@ fn statuses(legacy: &Obs<'_>, new: &Obs<'_>, findings: &mut Findings) -> Next {
             legacy: Some(Fragment::of_status(a)),
             new: Some(Fragment::of_status(b)),
             severity: kind.severity(),
+            hint: None,
         });
     }
     match (a >= 500, b >= 500) {

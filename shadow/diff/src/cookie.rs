@@ -54,7 +54,14 @@ fn one(
     let value = value_ruling(legacy, new, &name, rules, findings);
     let mut report = |kind: Kind, severity: Severity, of: fn(&Cookie<'_>) -> Fragment| {
         let (legacy, new) = (legacy.map(of), new.map(of));
-        findings.push(Difference { location: location.clone(), kind, legacy, new, severity });
+        findings.push(Difference {
+            location: location.clone(),
+            kind,
+            legacy,
+            new,
+            severity,
+            hint: None,
+        });
     };
     let (Some(a), Some(b)) = (legacy, new) else {
         let kind = if legacy.is_some() { Kind::CookieMissing } else { Kind::CookieExtra };

@@ -30,12 +30,12 @@ pub enum Part {
 pub struct Location {
     /// Which part of the answer.
     pub part: Part,
-    /// RFC 6901 pointer into a JSON body, `/line` (from 0) into text, else empty. Indices are legacy's where legacy
-    /// has the element.
+    /// RFC 6901 pointer into a JSON body, `/line` (from 0) into text, `/child/child` (elements, from 0) into a page,
+    /// else empty. Indices are legacy's where legacy has the element.
     pub pointer: String,
-    /// For people, e.g. `$.messages[?@.id==42].subject`, `header:etag`.
+    /// For people, e.g. `$.messages[?@.id==42].subject`, `html:body > ul#inbox > li[3] > a@href`, `header:etag`.
     pub path: String,
-    /// For grouping, e.g. `$.messages[*].subject`.
+    /// For grouping, e.g. `$.messages[*].subject`, `html:body > ul#inbox > li > a@href`; a selector for a rule.
     pub shape: String,
 }
 
@@ -83,12 +83,63 @@ impl ValueChange {
     }
 }
 
+/// What changed about an attribute of an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttrChange {
+    /// New lacks the attribute.
+    Missing,
+    /// Legacy lacks the attribute.
+    Extra,
+    /// Another set of classes.
+    Class,
+    /// Another value.
+    Value(ValueChange),
+}
+
+impl AttrChange {
+    /// The word used in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::Class => "class",
+            Self::Value(change) => change.as_str(),
+        }
+    }
+}
+
+/// How a side failed to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// No whole answer in time.
+    Timeout,
+    /// No connection, or one that broke.
+    Refused,
+}
+
+impl Failure {
+    /// The word used in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// What kind of difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Another status code.
     StatusChanged,
+    /// Only one side answered at all.
+    OutcomeChanged {
+        /// What happened on the other side.
+        sub: Failure,
+    },
     /// Another media type, e.g. JSON became HTML.
     ContentTypeChanged,
     /// Same media type, another charset.
@@ -118,6 +169,8 @@ pub enum Kind {
     KeyMissing,
     /// A member that legacy lacks.
     KeyExtra,
+    /// A member that new has under another name; [`Difference::hint`] says which.
+    KeyRenamed,
     /// One side has `null`, the other no such member.
     NullVsMissing,
     /// One side has `null`, the other an empty string, array or object.
@@ -128,6 +181,8 @@ pub enum Kind {
     ElemMissing,
     /// An element that legacy lacks.
     ElemExtra,
+    /// An element that new has in another list; [`Difference::hint`] says where.
+    ElemMoved,
     /// The elements that both have are in another order.
     ArrayReordered {
         /// How many elements must move to restore the order.
@@ -135,6 +190,22 @@ pub enum Kind {
     },
     /// One side repeats a member name.
     DupKey,
+    /// An element or text of a page that new lacks.
+    HtmlNodeMissing,
+    /// An element or text of a page that legacy lacks.
+    HtmlNodeExtra,
+    /// The same place of a page holds another element.
+    HtmlTag,
+    /// An attribute of an element differs.
+    HtmlAttr {
+        /// What changed about it.
+        sub: AttrChange,
+    },
+    /// A text of a page differs.
+    HtmlText {
+        /// What changed about it.
+        sub: ValueChange,
+    },
     /// Lines of text differ.
     TextHunk,
     /// Bytes that are no text differ.
@@ -146,6 +217,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::StatusChanged => "status_changed",
+            Self::OutcomeChanged { .. } => "outcome_changed",
             Self::ContentTypeChanged => "content_type_changed",
             Self::CharsetChanged => "charset_changed",
             Self::HeaderMissing => "header_missing",
@@ -159,13 +231,20 @@ impl Kind {
             Self::ValueChanged { .. } => "value_changed",
             Self::KeyMissing => "key_missing",
             Self::KeyExtra => "key_extra",
+            Self::KeyRenamed => "key_renamed",
             Self::NullVsMissing => "null_vs_missing",
             Self::NullVsEmpty => "null_vs_empty",
             Self::ScalarAsString => "scalar_as_string",
             Self::ElemMissing => "elem_missing",
             Self::ElemExtra => "elem_extra",
+            Self::ElemMoved => "elem_moved",
             Self::ArrayReordered { .. } => "array_reordered",
             Self::DupKey => "dup_key",
+            Self::HtmlNodeMissing => "html_node_missing",
+            Self::HtmlNodeExtra => "html_node_extra",
+            Self::HtmlTag => "html_tag",
+            Self::HtmlAttr { .. } => "html_attr",
+            Self::HtmlText { .. } => "html_text",
             Self::TextHunk => "text_hunk",
             Self::BinaryChanged => "binary_changed",
         }
@@ -173,25 +252,59 @@ impl Kind {
 
     /// The word for grouping: with the sub-kind of a value, without counts, e.g. `value_changed:time_format`.
     pub fn label(self) -> Cow<'static, str> {
-        if let Self::ValueChanged { sub } = self {
-            return Cow::Owned(format!("value_changed:{}", sub.as_str()));
-        }
-        Cow::Borrowed(self.as_str())
+        let sub = match self {
+            Self::ValueChanged { sub } | Self::HtmlText { sub } => sub.as_str(),
+            Self::HtmlAttr { sub } => sub.as_str(),
+            Self::OutcomeChanged { sub } => sub.as_str(),
+            Self::StatusChanged
+            | Self::ContentTypeChanged
+            | Self::CharsetChanged
+            | Self::HeaderMissing
+            | Self::HeaderExtra
+            | Self::HeaderChanged
+            | Self::CookieMissing
+            | Self::CookieExtra
+            | Self::CookieAttrChanged
+            | Self::RedirectTargetChanged
+            | Self::TypeChanged
+            | Self::KeyMissing
+            | Self::KeyExtra
+            | Self::KeyRenamed
+            | Self::NullVsMissing
+            | Self::NullVsEmpty
+            | Self::ScalarAsString
+            | Self::ElemMissing
+            | Self::ElemExtra
+            | Self::ElemMoved
+            | Self::ArrayReordered { .. }
+            | Self::DupKey
+            | Self::HtmlNodeMissing
+            | Self::HtmlNodeExtra
+            | Self::HtmlTag
+            | Self::TextHunk
+            | Self::BinaryChanged => return Cow::Borrowed(self.as_str()),
+        };
+        Cow::Owned(format!("{}:{sub}", self.as_str()))
     }
 
     /// The severity of this kind unless the place says otherwise.
     pub(crate) fn severity(self) -> Severity {
         match self {
             Self::StatusChanged
+            | Self::OutcomeChanged { .. }
             | Self::ContentTypeChanged
             | Self::RedirectTargetChanged
             | Self::TypeChanged
             | Self::ScalarAsString
             | Self::KeyMissing
-            | Self::ElemMissing => Severity::Breaking,
-            Self::ValueChanged { sub: ValueChange::Whitespace } | Self::DupKey => {
-                Severity::Cosmetic
-            }
+            | Self::KeyRenamed
+            | Self::ElemMissing
+            | Self::ElemMoved
+            | Self::HtmlNodeMissing => Severity::Breaking,
+            Self::ValueChanged { sub: ValueChange::Whitespace }
+            | Self::HtmlText { sub: ValueChange::Whitespace }
+            | Self::HtmlAttr { sub: AttrChange::Value(ValueChange::Whitespace) }
+            | Self::DupKey => Severity::Cosmetic,
             Self::CharsetChanged
             | Self::HeaderChanged
             | Self::CookieMissing
@@ -200,12 +313,20 @@ impl Kind {
             | Self::NullVsMissing
             | Self::NullVsEmpty
             | Self::ElemExtra
+            | Self::HtmlNodeExtra
+            | Self::HtmlTag
+            | Self::HtmlAttr {
+                sub: AttrChange::Missing | AttrChange::Class | AttrChange::Value(_),
+            }
+            | Self::HtmlText { .. }
             | Self::TextHunk
             | Self::BinaryChanged => Severity::Value,
             Self::ArrayReordered { .. } => Severity::Order,
-            Self::HeaderMissing | Self::HeaderExtra | Self::CookieExtra | Self::KeyExtra => {
-                Severity::Additive
-            }
+            Self::HeaderMissing
+            | Self::HeaderExtra
+            | Self::CookieExtra
+            | Self::KeyExtra
+            | Self::HtmlAttr { sub: AttrChange::Extra } => Severity::Additive,
         }
     }
 }
@@ -232,4 +353,7 @@ pub struct Difference {
     pub new: Option<Fragment>,
     /// How bad.
     pub severity: Severity,
+    /// The shape of the other place, for what was renamed or moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }

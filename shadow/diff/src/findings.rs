@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::difference::{Difference, Part};
-use crate::{Bijections, Severity, Verdict, Why};
+use crate::difference::{Difference, Kind, Part};
+use crate::{Bijections, Severity, Sides, Verdict, Why};
 
 /// Places per comparison that are listed for what rules hid; more are counted under `…`.
 const HIDDEN_PLACES_MAX: usize = 200;
@@ -35,6 +35,7 @@ pub(crate) struct Findings {
     hidden: BTreeMap<(String, String), u64>,
     /// Renamings that rules look at.
     pub(crate) bijections: Bijections,
+    content_type_lies: Sides,
 }
 
 /// Everything found, with the verdict it amounts to.
@@ -44,6 +45,7 @@ pub(crate) struct Conclusion {
     pub(crate) hidden: Vec<Hidden>,
     pub(crate) total: u64,
     pub(crate) bijections: Bijections,
+    pub(crate) content_type_lies: Sides,
 }
 
 impl Findings {
@@ -56,7 +58,13 @@ impl Findings {
             worst_outside_body: None,
             hidden: BTreeMap::new(),
             bijections,
+            content_type_lies: Sides::default(),
         }
+    }
+
+    /// Notes on which sides the body is not what its header says.
+    pub(crate) fn content_type_lies(&mut self, sides: Sides) {
+        self.content_type_lies = sides;
     }
 
     /// Differences plus hidden ones so far.
@@ -87,6 +95,33 @@ impl Findings {
         self.add(difference.severity, in_body, || difference);
     }
 
+    /// The index that the next difference will have; `None` when the cap is reached.
+    pub(crate) fn next_index(&self) -> Option<usize> {
+        (self.differences.len() < self.limit).then_some(self.differences.len())
+    }
+
+    /// Makes one difference of a missing value and the extra one that it became; the extra one is dropped later, so that
+    /// indices stay valid.
+    pub(crate) fn join(&mut self, missing: usize, extra: usize, kind: Kind, hint: String) {
+        let value = self.differences.get(extra).and_then(|extra| extra.new.clone());
+        if let Some(difference) = self.differences.get_mut(missing) {
+            difference.kind = kind;
+            difference.severity = kind.severity();
+            difference.new = value;
+            difference.hint = Some(hint);
+        }
+    }
+
+    /// Drops the extra ends that were joined.
+    pub(crate) fn drop_joined(&mut self, extras: &[usize]) {
+        self.total -= extras.len() as u64;
+        let mut at = 0;
+        self.differences.retain(|_| {
+            at += 1;
+            !extras.contains(&(at - 1))
+        });
+    }
+
     /// Counts a difference that a rule hides.
     pub(crate) fn hide(&mut self, rule: &str, location: &str) {
         let key = (rule.to_owned(), location.to_owned());
@@ -114,6 +149,7 @@ impl Findings {
             hidden: hidden.collect(),
             total: self.total,
             bijections: self.bijections,
+            content_type_lies: self.content_type_lies,
         }
     }
 }

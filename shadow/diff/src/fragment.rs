@@ -100,6 +100,11 @@ impl Fragment {
         Self { text: description, class: ValueClass::Binary }
     }
 
+    /// A fragment of an element of a page, written as its start tag and some text.
+    pub(crate) fn of_element(text: &str) -> Self {
+        Self { text: one_line(text.as_bytes()), class: ValueClass::Object }
+    }
+
     /// A fragment of a JSON value.
     pub(crate) fn of_json(doc: &Doc<'_>, id: NodeId) -> Self {
         let bytes = doc.bytes(id);

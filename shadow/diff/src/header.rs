@@ -109,6 +109,7 @@ impl Header<'_> {
             legacy: self.legacy.as_deref().map(Fragment::of_text),
             new: self.new.as_deref().map(Fragment::of_text),
             severity,
+            hint: None,
         });
     }
 
@@ -189,7 +190,8 @@ fn same_media(a: &[u8], b: &[u8]) -> Option<(Kind, Severity)> {
     (!same).then_some((Kind::HeaderChanged, Severity::Value))
 }
 
-fn charset(value: &[u8]) -> Option<String> {
+/// The charset parameter of a media type, in lower case.
+pub(crate) fn charset(value: &[u8]) -> Option<String> {
     value.split(|byte| *byte == b';').skip(1).find_map(|parameter| {
         let text = String::from_utf8_lossy(parameter.trim_ascii()).to_ascii_lowercase();
         text.strip_prefix("charset=").map(|charset| charset.trim_matches('"').to_owned())

@@ -10,6 +10,7 @@ mod bijection;
 mod binary;
 mod body;
 mod budget;
+mod charset;
 mod compare;
 mod cookie;
 mod decode;
@@ -20,11 +21,17 @@ mod findings;
 mod fragment;
 mod hash;
 mod header;
+mod html;
 mod json;
+mod likeness;
 mod mask;
+mod media;
 mod normalise;
 mod observation;
+mod outcome;
+mod pairs;
 mod path;
+mod record;
 mod rule;
 mod text;
 mod time;
@@ -35,12 +42,13 @@ mod verdict;
 
 pub use bijection::Bijections;
 pub use budget::Budget;
-pub use compare::{Comparison, compare, compare_with};
-pub use difference::{Difference, Kind, Location, Part, ValueChange};
+pub use compare::{Comparison, Sides, compare, compare_with};
+pub use difference::{AttrChange, Difference, Failure, Kind, Location, Part, ValueChange};
 pub use findings::Hidden;
 pub use fragment::{Fragment, ValueClass};
 pub use json::{JsonError, JsonErrorKind, check_json};
 pub use observation::Obs;
+pub use outcome::{Outcome, compare_outcomes};
 pub use rule::{
     Action, BijectionRule, Day, DayError, Expected, HostPair, KeyRule, Normaliser, Order, Pack,
     Protect, Refused, Replacement, Rule, RuleError, RuleErrorKind, RuleHealth, RuleProblem,

@@ -49,6 +49,11 @@ impl<'k> Trail<'k> {
         id
     }
 
+    /// The step before this one.
+    pub(crate) fn parent(&self, id: TrailId) -> TrailId {
+        TrailId(self.steps.get(id.0 as usize).map_or(0, |(parent, _)| *parent))
+    }
+
     /// The location in all spellings.
     pub(crate) fn location(&self, id: TrailId, legacy: &Doc<'_>, new: &Doc<'_>) -> Location {
         let doc = |of| match of {

@@ -25,8 +25,8 @@ pub use action::{
 };
 pub use audit::{RuleHealth, RuleState, Run};
 pub(crate) use builtin::{
-    CACHE_CONTROL_ORDER, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE_VALUE, ETAG, JSON_TEXT,
-    TRAILING_NEWLINE, VARY_ORDER,
+    BODY_ENCODING, CACHE_CONTROL_ORDER, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE_VALUE, ETAG,
+    HTML_TEXT, JSON_TEXT, TRAILING_NEWLINE, VARY_ORDER,
 };
 pub use builtin::{Pack, builtin_ids};
 pub use day::{Day, DayError};

@@ -95,6 +95,7 @@ fn hunk<'a>(legacy: Run<'a>, new: Run<'a>, findings: &mut Findings) {
         legacy: a.map(Fragment::of_text),
         new: b.map(Fragment::of_text),
         severity,
+        hint: None,
     });
 }
 

@@ -5,7 +5,7 @@
 //! true: the words are few, so that they can be counted by; nothing of a value but small steps and status codes is in
 //! them.
 
-use crate::difference::{Difference, Kind, ValueChange};
+use crate::difference::{AttrChange, Difference, Kind, ValueChange};
 use crate::json::{is_number, same_number};
 use crate::time::Moment;
 use crate::{Fragment, ValueClass, time};
@@ -37,7 +37,12 @@ fn special(kind: Kind, legacy: &Fragment, new: &Fragment) -> Option<String> {
     if kind == Kind::StatusChanged {
         return Some(format!("{} -> {}", legacy.text, new.text));
     }
-    let Kind::ValueChanged { sub } = kind else { return None };
+    let (Kind::ValueChanged { sub }
+    | Kind::HtmlText { sub }
+    | Kind::HtmlAttr { sub: AttrChange::Value(sub) }) = kind
+    else {
+        return None;
+    };
     match sub {
         ValueChange::Number => number(&legacy.text, &new.text),
         ValueChange::TimeInstant => shift(legacy, new),

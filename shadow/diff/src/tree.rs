@@ -6,6 +6,7 @@
 //! alone.
 
 mod array;
+mod hint;
 mod object;
 mod same;
 
@@ -36,8 +37,10 @@ pub(crate) fn compare(
         open: vec![Pair { legacy: Doc::ROOT, new: Doc::ROOT, trail: Trail::ROOT }],
         findings,
         meter,
+        loose: Vec::new(),
     };
-    walk.run()
+    walk.run()?;
+    walk.join()
 }
 
 /// One document with what rules ignore in it.
@@ -74,6 +77,8 @@ struct Walk<'a, 'f> {
     open: Vec<Pair>,
     findings: &'f mut Findings,
     meter: &'f mut Meter,
+    /// One-sided differences, for joining.
+    loose: Vec<hint::Loose>,
 }
 
 impl<'a> Walk<'a, '_> {
@@ -125,6 +130,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn report(&mut self, kind: Kind, trail: TrailId, legacy: Option<NodeId>, new: Option<NodeId>) {
+        self.remember(kind, trail, legacy, new);
         let (trails, docs) = (&self.trail, (self.legacy.doc, self.new.doc));
         let severity = kind.severity();
         self.findings.add(severity, true, || Difference {
@@ -133,6 +139,7 @@ impl<'a> Walk<'a, '_> {
             legacy: legacy.map(|id| Fragment::of_json(docs.0, id)),
             new: new.map(|id| Fragment::of_json(docs.1, id)),
             severity,
+            hint: None,
         });
     }
 

@@ -148,7 +148,11 @@ fn mirrored(kind: Kind) -> Kind {
 fn tally(comparison: &Comparison, kind: fn(Kind) -> Kind) -> BTreeMap<(String, Kind), usize> {
     let mut tally = BTreeMap::new();
     for difference in &comparison.differences {
-        *tally.entry((difference.location.shape.clone(), kind(difference.kind))).or_default() += 1;
+        // What was renamed or moved has two places; which of them is the hint depends on the side.
+        let mut places = vec![difference.location.shape.clone()];
+        places.extend(difference.hint.clone());
+        places.sort_unstable();
+        *tally.entry((places.join(" "), kind(difference.kind))).or_default() += 1;
     }
     tally
 }

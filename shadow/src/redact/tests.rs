@@ -60,6 +60,16 @@ fn shapes_keep_field_names_and_lose_keys_that_may_be_data() {
     assert_eq!(shape("$.a123456"), "$.*");
     assert_eq!(shape("cookie:ada@example.com"), "cookie:*");
     assert_eq!(shape("some words"), "body");
+    for place in
+        ["html:body > ul#inbox > li > a@href", "html:html", "html:!doctype", "html:svg > a@*"]
+    {
+        assert_eq!(shape(place), place);
+    }
+    assert_eq!(
+        shape("html:body > ul#u123456789 > x.ada > a@data-1234567"),
+        "html:body > ul > * > a@*"
+    );
+    assert_eq!(shape("html:ada lovelace > p"), "html:* > p");
 }
 
 /// A secret in the forms that redaction must recognise as values or as keys that are data.

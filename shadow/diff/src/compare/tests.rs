@@ -159,6 +159,49 @@ fn page_that_is_off_by_one_is_one_extra_and_one_missing() {
 }
 
 #[test]
+fn what_was_renamed_or_moved_is_one_difference_with_a_hint() {
+    let renamed =
+        json(r#"{"m":[{"id":1,"subject":"hello"}]}"#, r#"{"m":[{"id":1,"title":"hello"}]}"#);
+    assert_eq!((renamed.differences.len(), renamed.total_differences), (1, 1));
+    assert_eq!(renamed.differences[0].hint.as_deref(), Some("$.m[*].title"));
+    assert_eq!(renamed.differences[0].new.as_ref().unwrap().text, "\"hello\"");
+    for (legacy, new, expected) in [
+        (r#"{"created_at":1}"#, r#"{"createdAt":1}"#, "key_renamed $.created_at"),
+        (r#"{"a":[1],"b":2}"#, r#"{"c":[1],"b":2}"#, "key_renamed $.a"),
+        (r#"{"a":true,"b":2}"#, r#"{"c":true,"b":2}"#, "key_missing $.a"),
+        (
+            r#"{"in":[{"id":1,"s":"a"},{"id":2,"s":"b"}],"old":[{"id":3,"s":"c"}]}"#,
+            r#"{"in":[{"id":1,"s":"a"}],"old":[{"id":3,"s":"c"},{"id":2,"s":"b"}]}"#,
+            "elem_moved $.in[?@.id==2]",
+        ),
+    ] {
+        let comparison = json(legacy, new);
+        assert_eq!(
+            found(&comparison).first().map(String::as_str),
+            Some(expected),
+            "{legacy} {new}"
+        );
+        assert_eq!(comparison.verdict, Verdict::Mismatch(Severity::Breaking), "{legacy} {new}");
+    }
+    // Two names may have it: no guess.
+    let unclear = json(r#"{"a":"hello"}"#, r#"{"b":"hello","c":"hello"}"#);
+    assert_eq!(found(&unclear), ["key_missing $.a", "key_extra $.b", "key_extra $.c"]);
+}
+
+#[test]
+fn rows_that_join_two_things_are_identified_by_both() {
+    let row = |user: u32, thread: u32, read: bool| {
+        format!(r#"{{"user_id":{user},"thread_id":{thread},"read":{read}}}"#)
+    };
+    let legacy = [row(1, 1, true), row(1, 2, true), row(2, 1, true)].join(",");
+    let new = [row(2, 1, false), row(1, 1, true), row(1, 2, false)].join(",");
+    let comparison = json(&format!("[{legacy}]"), &format!("[{new}]"));
+    let expected =
+        ["array_reordered $", "value_changed:bool $[1].read", "value_changed:bool $[2].read"];
+    assert_eq!(found(&comparison), expected);
+}
+
+#[test]
 fn shuffles_are_one_difference() {
     let keyed = json(
         r#"[{"id":1},{"id":2},{"id":3},{"id":4}]"#,
@@ -326,7 +369,7 @@ fn text_and_binary_bodies_are_compared_in_their_form() {
         );
         found(&comparison)
     };
-    assert_eq!(kinds("text/html", b"a\nb\nc\n", b"a\nB\nc\n"), ["text_hunk body:line 2"]);
+    assert_eq!(kinds("text/css", b"a\nb\nc\n", b"a\nB\nc\n"), ["text_hunk body:line 2"]);
     assert_eq!(
         kinds("text/plain", b"a\nb\nc\nd", b"b\nc\nx\nd"),
         ["text_hunk body:line 1", "text_hunk body:line 4"]
@@ -338,6 +381,45 @@ fn text_and_binary_bodies_are_compared_in_their_form() {
     assert_eq!(kinds("application/json", b"{oops", b"{oops2"), ["text_hunk body:line 1"]);
     assert_eq!(kinds("text/plain", b"{\"a\":1}", b"{\"a\":2}"), ["value_changed:number $.a"]);
     assert_eq!(kinds("application/x-thing", b"\x00\x01", b"\x00\x02"), ["binary_changed body"]);
+}
+
+#[test]
+fn pages_forms_and_sequences_are_compared_in_their_form() {
+    let kinds = |media: &str, legacy: &[u8], new: &[u8]| {
+        let headers = headers(&[("content-type", media)]);
+        let rules = RuleSet::builtin();
+        let comparison = compare(
+            &answer(200, &headers, legacy),
+            &answer(200, &headers, new),
+            &rules,
+            &Budget::default(),
+        );
+        found(&comparison)
+    };
+    assert_eq!(kinds("text/html", b"<p>a", b"<p>b"), ["html_text:string html:p"]);
+    assert_eq!(
+        kinds("application/x-www-form-urlencoded", b"a=1&b=2&c=3", b"c=3&a=1&b=x"),
+        ["array_reordered $", "value_changed:string $.b"]
+    );
+    assert_eq!(
+        kinds("application/x-www-form-urlencoded", b"a=%41&b=+", b"a=A&b=%20"),
+        Vec::<String>::new()
+    );
+    let ndjson = "application/x-ndjson";
+    assert_eq!(
+        kinds(ndjson, b"{\"id\":1}\n{\"id\":2,\"a\":1}\n", b"{\"id\":2,\"a\":2}\n"),
+        ["elem_missing $[?@.id==1]", "value_changed:number $[?@.id==2].a"]
+    );
+    assert_eq!(kinds(ndjson, b"{\"id\":1}\n{\n", b"{\"id\":2}\n{\n"), ["text_hunk body:line 1"]);
+    assert_eq!(
+        kinds(
+            "text/event-stream",
+            b"id: 1\ndata: {\"a\":1}\n\n",
+            b":ping\nid: 1\ndata: {\"a\":2}\n\n"
+        ),
+        ["value_changed:number $[?@.id=='1'].data.a"]
+    );
+    assert_eq!(kinds("text/plain; charset=latin1", b"a\xe9", b"a\xe8"), ["text_hunk body:line 1"]);
 }
 
 #[test]

@@ -20,6 +20,10 @@ pub(crate) const CACHE_CONTROL_ORDER: &str = "builtin/cache-control-order";
 pub(crate) const COOKIE_VALUE: &str = "builtin/cookie-value";
 /// Key order, white space, escapes and number spelling of JSON.
 pub(crate) const JSON_TEXT: &str = "builtin/json-text";
+/// White space, attribute order, comments and entities of HTML.
+pub(crate) const HTML_TEXT: &str = "builtin/html-text";
+/// How a form or a text in another charset is written.
+pub(crate) const BODY_ENCODING: &str = "builtin/body-encoding";
 /// A line break at the end of a text.
 pub(crate) const TRAILING_NEWLINE: &str = "builtin/trailing-newline";
 
@@ -100,10 +104,15 @@ fn rails() -> Vec<Written> {
     vec![
         ("builtin/csrf-token", "body:text", csrf(), CSRF),
         ("builtin/csrf-token", "header:x-csrf-token", csrf(), CSRF),
+        ("builtin/csrf-token", "html:meta[name=csrf-token]@content", csrf(), CSRF),
+        ("builtin/csrf-token", "html:input[name=authenticity_token]@value", csrf(), CSRF),
         ("builtin/asset-digest", "body:text", digest(), DIGEST),
         ("builtin/asset-digest", "header:link", digest(), DIGEST),
+        ("builtin/asset-digest", "html:link@href", digest(), DIGEST),
+        ("builtin/asset-digest", "html:*@src", digest(), DIGEST),
         ("builtin/nonce", "body:text", nonce(), NONCE),
         ("builtin/nonce", "header:content-security-policy", nonce(), NONCE),
+        ("builtin/nonce", "html:*@nonce", Action::IgnoreValue, NONCE),
     ]
 }
 
@@ -169,6 +178,12 @@ pub(super) fn header(name: &str) -> Option<&'static str> {
 pub(super) const LIST: &[Entry] = &[
     Entry { id: "builtin/age", at: "header:age", action: "ignore", reason: "time in a cache" },
     Entry {
+        id: "builtin/body-encoding",
+        at: "body",
+        action: "text",
+        reason: "percent signs, charset and byte order mark carry no meaning when the same text is written",
+    },
+    Entry {
         id: "builtin/cache-control-order",
         at: "header:cache-control",
         action: "set",
@@ -204,6 +219,12 @@ pub(super) const LIST: &[Entry] = &[
         at: "header:etag",
         action: "normaliser weak-etag",
         reason: "a digest of the body's bytes; compared weakly when the bodies are equal",
+    },
+    Entry {
+        id: "builtin/html-text",
+        at: "body",
+        action: "html",
+        reason: "white space between words, order of attributes and classes, entities and comments are not shown",
     },
     Entry {
         id: "builtin/json-text",
@@ -308,7 +329,9 @@ mod tests {
             assert_eq!(listed(rule), 1, "{rule}");
         }
         for rule in [
+            BODY_ENCODING,
             ETAG,
+            HTML_TEXT,
             CONTENT_LENGTH,
             CONTENT_ENCODING,
             VARY_ORDER,
@@ -323,7 +346,7 @@ mod tests {
 
     #[test]
     fn all_rules_of_packs_are_valid() {
-        assert_eq!(Pack::Rails.rules().len(), 6);
+        assert_eq!(Pack::Rails.rules().len(), 11);
         assert_eq!(Pack::RailsJson.rules().len(), 4);
         for rule in Pack::ALL.into_iter().flat_map(Pack::rules) {
             assert!(WRITTEN.contains(&rule.id().as_str()), "{}", rule.id());

@@ -47,7 +47,9 @@ impl RuleError {
             RuleErrorKind::NoReason => "say in `reason` why the difference is harmless",
             RuleErrorKind::TooLong => "a selector has at most 64 steps",
             RuleErrorKind::Misplaced(_, places) => places,
-            RuleErrorKind::BadHtml => "write a CSS selector after `html:`, such as `html:time.ago`",
+            RuleErrorKind::BadHtml => {
+                "write a CSS selector after `html:`, such as `html:time.ago`, and `@name` at its end for an attribute"
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 
 use super::{RuleError, RuleErrorKind};
+use crate::html::CssTarget;
 use crate::json::is_number;
 
 /// Steps of one selector.
@@ -22,8 +23,8 @@ pub(crate) enum Target {
     Text,
     /// A body as a whole: another form, or bytes that are no text.
     Body,
-    /// A place in an HTML page: the CSS selector as it was written.
-    Html(String),
+    /// A place in an HTML page.
+    Html(CssTarget),
 }
 
 /// A whole name, or a prefix that ends in `-`.
@@ -81,7 +82,7 @@ impl Target {
                 (usize::from(pattern.prefix), Reverse(pattern.name.len()), 0)
             }
             Self::Text | Self::Body => (0, Reverse(0), 0),
-            Self::Html(css) => (0, Reverse(css.len()), 0),
+            Self::Html(css) => (0, Reverse(css.text().len()), 0),
         }
     }
 }
@@ -133,11 +134,11 @@ impl Target {
             return NamePattern::parse(text, text.len() - name.len()).map(Self::Cookie);
         }
         if let Some(css) = text.strip_prefix("html:") {
-            if css.trim().is_empty() {
-                let at = text.len() - css.len();
-                return Err(RuleError::new(text, at, css.len(), RuleErrorKind::BadHtml));
-            }
-            return Ok(Self::Html(css.trim().to_owned()));
+            let from = text.len() - css.len();
+            return CssTarget::parse(css).map(Self::Html).map_err(|at| {
+                let len = if css.trim().is_empty() { css.len() } else { 0 };
+                RuleError::new(text, from + at, len, RuleErrorKind::BadHtml)
+            });
         }
         match text {
             "body" => return Ok(Self::Body),

@@ -13,6 +13,7 @@ use super::protect::{Protect, Refused};
 use super::selector::Target;
 use super::trie::Trie;
 use super::{Action, Day, Rule, RuleSource};
+use crate::html::CssTarget;
 
 /// The rules of one endpoint (or of all, before [`RuleSet::for_endpoint`]). Cheap to clone.
 ///
@@ -210,11 +211,11 @@ impl RuleSet {
         self.at(&self.inner.tables.bodies)
     }
 
-    /// The rules for places in HTML, with their CSS selectors.
-    #[expect(dead_code, reason = "pages are still compared as text; the rules are already read")]
-    pub(crate) fn at_html(&self) -> impl Iterator<Item = (&str, &Rule)> {
-        self.at(&self.inner.tables.html).filter_map(|rule| match &rule.target {
-            Target::Html(css) => Some((css.as_str(), rule)),
+    /// The rules for places in pages, by their index.
+    pub(crate) fn at_html(&self) -> impl Iterator<Item = (u32, &CssTarget)> {
+        let indices = self.inner.tables.html.iter();
+        indices.filter_map(|index| match &self.rule(*index)?.target {
+            Target::Html(css) => Some((*index, css)),
             Target::Header(_)
             | Target::Cookie(_)
             | Target::Json(_)

@@ -17,6 +17,9 @@ use crate::{RuleSet, Why, hash, mask};
 const IDENTITY: [&str; 10] =
     ["id", "uuid", "_id", "urn", "uri", "href", "key", "slug", "permalink", "name"];
 
+/// Members ending in `_id` that identify an element together.
+const PAIR_MAX: usize = 3;
+
 /// Removed times inserted elements between two anchors that are paired by likeness; larger gaps go by place.
 const LIKENESS_MAX: usize = 64 * 64;
 
@@ -171,6 +174,21 @@ impl<'a> Walk<'a, '_> {
         legacy: &[NodeId],
         new: &[NodeId],
     ) -> Result<Option<Fit<'a>>, Why> {
+        let key = match names {
+            [name] => Some(name.as_str()),
+            _ => None,
+        };
+        let fit = self.by_names(names, legacy, new)?;
+        Ok(fit.map(|(pairs, moved)| Fit { key, pairs, moved }))
+    }
+
+    /// Pairs of elements with the same members of these names, and how many must move.
+    fn by_names(
+        &mut self,
+        names: &[String],
+        legacy: &[NodeId],
+        new: &[NodeId],
+    ) -> Result<Option<(Pairs, usize)>, Why> {
         self.meter.charge((legacy.len() + new.len()).saturating_mul(names.len()))?;
         let Some(a) = keys(self.legacy.doc, legacy, names) else { return Ok(None) };
         let Some(b) = keys(self.new.doc, new, names) else { return Ok(None) };
@@ -184,11 +202,26 @@ impl<'a> Walk<'a, '_> {
         pairs.sort_unstable();
         let in_order = align::longest_increasing(pairs.iter().map(|(_, y)| *y)).len();
         let moved = pairs.len() - in_order;
-        let key = match names {
-            [name] => Some(name.as_str()),
-            _ => None,
-        };
-        Ok(Some(Fit { key, pairs, moved }))
+        Ok(Some((pairs, moved)))
+    }
+
+    /// Rows that join two things, such as `user_id` and `thread_id`, are identified by both.
+    fn by_pair(&mut self, legacy: &[NodeId], new: &[NodeId]) -> Result<Option<Fit<'a>>, Why> {
+        let Some(first) = legacy.first() else { return Ok(None) };
+        let doc = self.legacy.doc;
+        let ids = doc.members(*first).map(|(key, _)| doc.bytes(key));
+        let names: Vec<String> = ids
+            .filter(|name| name.ends_with(b"_id") && name.len() > 3)
+            .take(PAIR_MAX + 1)
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect();
+        if !(2..=PAIR_MAX).contains(&names.len()) {
+            return Ok(None);
+        }
+        let fit = self.by_names(&names, legacy, new)?;
+        let shared = |pairs: &Pairs| pairs.len() * 2 >= legacy.len().min(new.len());
+        let fit = fit.filter(|(pairs, _)| shared(pairs));
+        Ok(fit.map(|(pairs, moved)| Fit { key: None, pairs, moved }))
     }
 
     /// The first key that is a unique scalar in all elements and that at least half of the shorter list shares.
@@ -214,7 +247,7 @@ impl<'a> Walk<'a, '_> {
             let moved = pairs.len() - in_order;
             return Ok(Some(Fit { key: Some(key), pairs, moved }));
         }
-        Ok(None)
+        self.by_pair(legacy, new)
     }
 
     /// Hash and place of each element's identity, sorted; `None` when the key does not identify all of them.

@@ -73,6 +73,7 @@ pub(crate) fn severity(kind: &str) -> Severity {
         | "type_changed"
         | "scalar_as_string"
         | "key_missing"
+        | "key_renamed"
         | "elem_missing" => Severity::Breaking,
         "array_reordered" => Severity::Order,
         "key_extra" | "header_missing" | "header_extra" | "cookie_extra" => Severity::Additive,

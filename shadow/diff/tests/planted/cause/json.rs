@@ -407,7 +407,18 @@ fn key_renamed(dice: &mut Dice) -> Option<super::Pair> {
         let J::Obj(members) = json.at_mut(&object) else { return None };
         let member = members.iter_mut().find(|(own, _)| own == name)?;
         "planted_name".clone_into(&mut member.0);
+        // A value that says enough is recognised under its new name.
+        let telling = match &member.1 {
+            J::Str(text) => text.len() >= 4,
+            J::Num(lexeme) => lexeme.parse::<f64>().is_ok_and(|n| n.abs() >= 100.0),
+            J::Arr(items) => !items.is_empty(),
+            J::Obj(members) => !members.is_empty(),
+            J::Null | J::Bool(_) => false,
+        };
         let class = class(&member.1);
+        if telling {
+            return Some(vec![Found::at("key_renamed", &place, &format!("{class} -> {class}"))]);
+        }
         Some(vec![
             Found::at("key_missing", &place, &format!("{class} -> absent")),
             Found::at(
