@@ -184,7 +184,11 @@ fn values(difference: &Difference, indent: &str, output: &Output) -> Vec<String>
     };
     let legacy = difference.legacy.as_ref().map(|f| line("-", Paint::Bad, f));
     let new = difference.new.as_ref().map(|f| line("+", Paint::Good, f));
-    legacy.into_iter().chain(new).collect()
+    // Long values are cut; then both may look alike.
+    let alike =
+        matches!((&difference.legacy, &difference.new), (Some(a), Some(b)) if a.text == b.text);
+    let note = alike.then(|| format!("{indent}  both begin alike; they differ further on"));
+    legacy.into_iter().chain(new).chain(note).collect()
 }
 
 /// Text by lines with what stands around them; `None` when the bodies are not at hand as text.

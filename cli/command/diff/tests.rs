@@ -52,6 +52,14 @@ fn no_control_character_reaches_the_terminal() {
 }
 
 #[test]
+fn long_values_that_begin_alike_are_not_shown_as_if_they_were_equal() {
+    let long = |end: &str| format!("{{\"a\":\"{}{end}\"}}", "x".repeat(500));
+    let shown = text(&outcome(&long("1"), &long("2"), "json", 10));
+    assert!(shown.contains("both begin alike; they differ further on"), "{shown}");
+    assert!(!text(&outcome("{\"a\":1}", "{\"a\":2}", "json", 10)).contains("further on"));
+}
+
+#[test]
 fn more_differences_than_shown_are_counted() {
     let list = |n: u32| {
         let all: Vec<String> = (0..80).map(|i| (i * n).to_string()).collect();
