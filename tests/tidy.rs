@@ -12,10 +12,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("banyan-diff", &[]),
     ("banyan-report", &["banyan-domain", "banyan-diff"]),
     ("banyan-template", &["banyan-domain"]),
+    ("banyan-noise", &["banyan-diff", "banyan-report"]),
     ("banyan-engine", &["banyan-domain"]),
     ("banyan-control", &["banyan-domain"]),
     ("banyan-events", &["banyan-domain", "banyan-control"]),
-    ("banyan-shadow", &["banyan-domain", "banyan-diff", "banyan-report", "banyan-template"]),
+    ("banyan-shadow", &["banyan-domain", "banyan-diff", "banyan-report", "banyan-template", "banyan-noise"]),
     // A replay is a second front end of the shadow engine: same comparison, recheck, tally and gate.
     ("banyan-replay", &["banyan-domain", "banyan-diff", "banyan-report", "banyan-shadow"]),
     ("banyan-sync-jobs", &["banyan-domain", "banyan-engine"]),
