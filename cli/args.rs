@@ -4,12 +4,14 @@
 //! one page; nothing here does any work.
 
 mod diff;
+mod noise;
 
 use crate::output::Color;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 pub(crate) use diff::DiffArgs;
+pub(crate) use noise::{NoiseCommand, NoisePlace, NoiseWindow};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -328,6 +330,9 @@ A gate that saw too little is inconclusive (exit 4), never a pass.")]
     /// Rules: differences that are known to be harmless
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Places at which legacy differs from itself: list, accept, forget
+    #[command(subcommand)]
+    Noise(NoiseCommand),
 }
 
 /// `banyan shadow rules ..`

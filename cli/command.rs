@@ -6,6 +6,7 @@ mod diff;
 mod events;
 mod explain;
 mod flip;
+mod noise;
 mod reference;
 mod route;
 mod serve;

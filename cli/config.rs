@@ -6,6 +6,7 @@
 //! from the environment or a file, and are never printed.
 
 pub(crate) mod database;
+pub(crate) mod noise;
 pub(crate) mod problem;
 pub(crate) mod reader;
 pub(crate) mod routes;
@@ -146,7 +147,7 @@ fn read(file: &Path, text: &str, root: &Section<'_>) -> Option<Config> {
     let control = section::Control::read(&root.section("control"), &base);
     let proxy = section::Proxy::read(&root.section("proxy"));
     let admin = section::Admin::read(&root.section("admin"));
-    let shadow = section::Shadow::read(&root.section("shadow"), text);
+    let shadow = section::Shadow::read(&root.section("shadow"), text, &base);
     let routes = routes::read(root, text, &base);
     let jobs = database::read_jobs(root, &routes);
     let events = section::Events::read(&root.section("events"), &base);

@@ -6,6 +6,7 @@
 pub(crate) mod control;
 pub(crate) mod events;
 pub(crate) mod log;
+pub(crate) mod noise;
 pub(crate) mod proxy;
 pub(crate) mod shadow;
 pub(crate) mod signal;

@@ -16,7 +16,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("banyan-engine", &["banyan-domain"]),
     ("banyan-control", &["banyan-domain"]),
     ("banyan-events", &["banyan-domain", "banyan-control"]),
-    ("banyan-shadow", &["banyan-domain", "banyan-diff", "banyan-report", "banyan-template", "banyan-noise"]),
+    (
+        "banyan-shadow",
+        &["banyan-domain", "banyan-diff", "banyan-report", "banyan-template", "banyan-noise"],
+    ),
     // A replay is a second front end of the shadow engine: same comparison, recheck, tally and gate.
     ("banyan-replay", &["banyan-domain", "banyan-diff", "banyan-report", "banyan-shadow"]),
     ("banyan-sync-jobs", &["banyan-domain", "banyan-engine"]),

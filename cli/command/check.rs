@@ -1,6 +1,7 @@
 //! `banyan check`: the whole file, all problems at once; with `--online` also what it points to.
 
 use crate::args::CheckArgs;
+use crate::config::noise::LockFile;
 use crate::config::problem::{self, Problem};
 use crate::config::{self, Config};
 use crate::exit::Exit;
@@ -67,6 +68,7 @@ pub(crate) async fn run(file: &Path, args: &CheckArgs, output: &Output) -> Resul
         );
         lines.extend(expectations(config, &shown));
         lines.extend(rules(config));
+        lines.extend(accepted_noise(config)?);
         if args.online {
             let online = online(config).await;
             unreachable = online.iter().any(|line| line.result == Finding::Fail);
@@ -164,6 +166,24 @@ fn rules(config: &Config) -> Vec<Line> {
         lines.push(Line::new(Finding::Ok, "rules", format!("{own} own rules, none has expired")));
     }
     lines
+}
+
+/// The file of accepted noise, if there is one.
+fn accepted_noise(config: &Config) -> Result<Vec<Line>, Failure> {
+    let (file, errors) = LockFile::examine(config)?;
+    let Some(text) = &file.text else { return Ok(Vec::new()) };
+    let shown = file.path.display().to_string();
+    let line = |result, found: &Problem| Line {
+        group: "noise",
+        ..of_problem(result, &shown, text, found)
+    };
+    let mut lines: Vec<Line> = errors.iter().map(|found| line(Finding::Fail, found)).collect();
+    lines.extend(file.warnings.iter().map(|found| line(Finding::Warn, found)));
+    if errors.is_empty() {
+        let count = file.lock.entries.len();
+        lines.push(Line::new(Finding::Ok, "noise", format!("{shown}: {count} accepted places")));
+    }
+    Ok(lines)
 }
 
 async fn online(config: &Config) -> Vec<Line> {

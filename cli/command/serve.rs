@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::wiring::signal::Stop;
-use crate::wiring::{control, events, proxy, shadow, sync};
+use crate::wiring::{control, events, noise, proxy, shadow, sync};
 use banyan_admin::{AdminConfig, AdminError, AdminParts, AdminServer, AdminToken, Readiness};
 use banyan_control::agent::AgentOptions;
 use banyan_control::{Agent, AgentError, ControlStore, StoreOptions};
@@ -114,7 +114,7 @@ impl Plane {
         let agent = Agent::attach(&config.control.store, config.catalogue.clone(), options)
             .await
             .map_err(|error| agent_failure(&error))?;
-        let (handle, shadow) = start_shadow(config, &agent, with_shadow)?;
+        let (handle, shadow) = start_shadow(config, &agent, with_shadow, stop)?;
         let live = Live { table: agent.table(), watermarks: agent.watermarks() };
         let proxy =
             Proxy::bind(proxy::settings(config)?, live, handle).map_err(|e| proxy::failure(&e))?;
@@ -159,12 +159,14 @@ fn start_shadow(
     config: &Config,
     agent: &Agent,
     wanted: bool,
+    stop: &CancellationToken,
 ) -> Result<(Option<ShadowHandle>, Option<Shadow>), Failure> {
     if !wanted {
         return Ok((None, None));
     }
-    let started =
-        Shadow::start(shadow::settings(config)?, &shadow::ports(agent), CancellationToken::new());
+    let settings = shadow::settings(config)?;
+    noise::follow(config, &settings, stop.clone());
+    let started = Shadow::start(settings, &shadow::ports(agent), CancellationToken::new());
     let (handle, shadow) = started.map_err(|error| {
         Failure::of("banyan::shadow::start", Exit::Config, "cannot start shadow reads", &error)
     })?;

@@ -22,6 +22,7 @@ pub(crate) async fn run(
     match command {
         ShadowCommand::Diff(args) => super::diff::run(args, output).await,
         ShadowCommand::Rules(command) => rules::run(config, command, output).await,
+        ShadowCommand::Noise(command) => super::noise::run(config, command, output).await,
         ShadowCommand::Report(evidence) => {
             let report = build(config, evidence, None).await?;
             if output.is_json() {
@@ -103,14 +104,14 @@ async fn build(
         .map(|e| Declared { endpoint: e.spec.name.clone(), kind: e.kind, phase: e.phase })
         .collect();
     let period = Period { generated_ms: now_ms, since_ms };
-    let summary = shadow::summary(stored);
+    let summary = shadow::summary(config, stored)?;
     let mut report = assemble(&summary, gate, &declared, period);
     report.rules = shadow::rule_reports(config, &summary, now_ms);
     Ok(report)
 }
 
 /// `24h` ago, or Unix milliseconds.
-fn since(text: &str, now_ms: u64) -> Result<u64, Failure> {
+pub(super) fn since(text: &str, now_ms: u64) -> Result<u64, Failure> {
     if let Ok(ms) = text.parse::<u64>() {
         return Ok(ms);
     }

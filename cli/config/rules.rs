@@ -13,8 +13,8 @@ use std::ops::Range;
 type Placed = (Rule, Option<Range<usize>>);
 
 /// Reads every key, also after a problem: an unread key would be called unknown.
-pub(crate) fn read(section: &Section<'_>, text: &str) -> Option<RuleSet> {
-    let (packs, protect) = (packs(section), protect(section));
+pub(crate) fn read(section: &Section<'_>, text: &str) -> (Option<RuleSet>, Protect) {
+    let (packs, protect) = (packs(section), protect(section).unwrap_or_default());
     let off = section.strings("builtin-off").unwrap_or_default();
     let mut rules: Vec<Placed> = section
         .sections("ignore")
@@ -34,10 +34,10 @@ pub(crate) fn read(section: &Section<'_>, text: &str) -> Option<RuleSet> {
         }),
     }
     refuse_twins(section, &rules);
-    refuse_covering(section, &rules, &protect.unwrap_or_default());
+    refuse_covering(section, &rules, &protect);
     let set = packs.into_iter().fold(RuleSet::empty(), RuleSet::with_pack);
     let set = set.with(rules.into_iter().map(|(rule, _)| rule));
-    without(section, &off, set)
+    (without(section, &off, set), protect)
 }
 
 fn packs(section: &Section<'_>) -> Vec<Pack> {

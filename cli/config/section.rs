@@ -6,7 +6,7 @@
 use super::problem::Problem;
 use super::reader::Section;
 use super::{relative_to, url_relative_to, value};
-use banyan_diff::RuleSet;
+use banyan_diff::{Protect, RuleSet};
 use banyan_domain::Side;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -148,16 +148,23 @@ pub(crate) struct Shadow {
     pub(crate) confidence_percent: f64,
     /// Packs and own rules; also those that have expired.
     pub(crate) rules: RuleSet,
+    /// Places that nothing may hide.
+    pub(crate) protect: Protect,
+    pub(crate) noise_percent: f64,
+    /// The file of accepted noise.
+    pub(crate) noise_lock: String,
 }
 
 impl Shadow {
-    pub(crate) fn read(section: &Section<'_>, text: &str) -> Option<Self> {
+    pub(crate) fn read(section: &Section<'_>, text: &str, base: &Path) -> Option<Self> {
         let queue = section.or("queue", "1024", value::count);
         let queue_bytes = section.or("queue-bytes", "64MiB", value::bytes);
         let workers = section.or("workers", "2", value::count);
         let timeout_ms = section.or("timeout", "5s", value::duration_ms);
         let max_mismatch_percent = section.or("max-mismatch-percent", "0.1", value::share);
         let confidence_percent = section.or("confidence-percent", "95", value::share);
+        let noise_percent = section.or("noise-percent", "2", value::share);
+        let noise_lock = section.or("noise-lock", "noise.lock", value::text);
         let recheck = section.strings("recheck");
         let recheck_ms = match recheck {
             None => vec![250, 1_000, 4_000],
@@ -175,7 +182,7 @@ impl Shadow {
                 })
                 .collect(),
         };
-        let rules = super::rules::read(section, text);
+        let (rules, protect) = super::rules::read(section, text);
         section.finish();
         Some(Self {
             queue: queue?,
@@ -186,6 +193,9 @@ impl Shadow {
             max_mismatch_percent: max_mismatch_percent?,
             confidence_percent: confidence_percent?,
             rules: rules?,
+            protect,
+            noise_percent: noise_percent?,
+            noise_lock: relative_to(base, &noise_lock?),
         })
     }
 }

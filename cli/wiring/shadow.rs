@@ -1,6 +1,7 @@
 //! Shadow reads wired to the control store: the tally goes there, the plan and the lag come from the agent.
 
 use crate::config::Config;
+use crate::config::noise::LockFile;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use arc_swap::ArcSwap;
@@ -11,8 +12,8 @@ use banyan_diff::{Day, RuleHealth, RuleSource, RuleState, Run};
 use banyan_domain::{Compiled, ContextName, EndpointName, Generation, Phase, Side};
 use banyan_report::{RuleReport, RuleState as ReportedState};
 use banyan_shadow::{
-    EndpointConfig, EndpointSummary, HttpConfig, LagSource, MirrorPlan, NumericIds, Ports,
-    QueueLimit, Redaction, RedactionKey, ShadowConfig, Summary, SystemClock, TallyBatch,
+    EndpointConfig, EndpointSummary, HttpConfig, LagSource, MirrorPlan, NoiseConfig, NumericIds,
+    Ports, QueueLimit, Redaction, RedactionKey, ShadowConfig, Summary, SystemClock, TallyBatch,
     TallyError, TallyStore,
 };
 use std::collections::BTreeMap;
@@ -21,10 +22,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The settings of shadow reads.
+/// The settings of shadow reads, with the noise that is accepted now.
 ///
 /// # Errors
-/// Exit 6 when the redaction key can neither be read nor made.
+/// Exit 3 when the accepted noise cannot be read, exit 6 when the redaction key can neither be read nor made.
 pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
     let section = &config.shadow;
     let rules = section.rules.on(Day::of_unix_ms(super::control::now_ms()));
@@ -49,6 +50,10 @@ pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
     settings.workers = section.workers;
     settings.rules = rules;
     settings.recheck.settle.delays_ms.clone_from(&section.recheck_ms);
+    settings.noise = NoiseConfig::with_percent(section.noise_percent);
+    settings
+        .learned
+        .replace(LockFile::load(config)?.lock.rules(&super::noise::base_rules(&settings)));
     Ok(settings)
 }
 
@@ -243,17 +248,46 @@ fn stored(batch: TallyBatch) -> ShadowBatch {
                 mismatched: row.mismatched,
             })
             .collect(),
+        noise: batch.noise.into_iter().map(stored_noise).collect(),
     }
 }
 
-/// What the store knows, in the report's words.
-pub(crate) fn summary(stored: ShadowSummary) -> Summary {
+/// The same fields again, of what looks for noise saw.
+fn stored_noise(row: banyan_shadow::NoiseCount) -> banyan_control::shadow::NoiseCount {
+    use banyan_control::shadow as store;
+    store::NoiseCount {
+        at_ms: row.at_ms,
+        endpoint: row.endpoint,
+        shape: row.shape,
+        kind: row.kind,
+        sums: store::NoiseSums {
+            pairs: row.sums.pairs,
+            noisy: row.sums.noisy,
+            suspected_pairs: row.sums.suspected_pairs,
+            suspected_noisy: row.sums.suspected_noisy,
+            moved: row.sums.moved,
+            triples: row.sums.triples,
+            new_alone: row.sums.new_alone,
+            legacy_alone: row.sums.legacy_alone,
+            example: row.sums.example,
+        },
+    }
+}
+
+/// What the store knows, in the report's words, with the noise that is accepted.
+///
+/// # Errors
+/// Exit 3 when the accepted noise cannot be read.
+pub(crate) fn summary(config: &Config, stored: ShadowSummary) -> Result<Summary, Failure> {
+    let accepted = LockFile::load(config)?.lock.entries.into_keys().filter_map(|place| {
+        Some((EndpointName::new(&place.endpoint).ok()?, place.path, place.kind))
+    });
     let endpoints: BTreeMap<EndpointName, EndpointSummary> = stored
         .endpoints
         .into_iter()
         .map(|(name, endpoint)| (name, endpoint_summary(endpoint)))
         .collect();
-    Summary { endpoints }
+    Ok(Summary { endpoints, accepted: accepted.collect() })
 }
 
 fn endpoint_summary(stored: banyan_control::shadow::EndpointShadow) -> EndpointSummary {
@@ -295,6 +329,27 @@ fn endpoint_summary(stored: banyan_control::shadow::EndpointShadow) -> EndpointS
             .collect(),
         distinct: stored.distinct,
         distinct_mismatched: stored.distinct_mismatched,
+        noise: stored
+            .noise
+            .into_iter()
+            .map(|row| banyan_shadow::NoiseTotal {
+                shape: row.shape,
+                kind: row.kind,
+                sums: banyan_shadow::NoiseSums {
+                    pairs: row.sums.pairs,
+                    noisy: row.sums.noisy,
+                    suspected_pairs: row.sums.suspected_pairs,
+                    suspected_noisy: row.sums.suspected_noisy,
+                    moved: row.sums.moved,
+                    triples: row.sums.triples,
+                    new_alone: row.sums.new_alone,
+                    legacy_alone: row.sums.legacy_alone,
+                    example: row.sums.example,
+                },
+                first_ms: row.first_ms,
+                last_ms: row.last_ms,
+            })
+            .collect(),
         ..EndpointSummary::default()
     }
 }

@@ -5,12 +5,13 @@
 
 use crate::ask::Failure;
 use crate::ledger::{Ledger, LedgerLimit};
+use crate::noise::NoiseLedger;
 use crate::queue::SkipCounter;
 use crate::redact::Redaction;
 use crate::sample::{self, Case};
 use crate::tally::{Outcome, Sample, TallyBatch};
 use crate::{MirrorRequest, SkipReason, event, metric};
-use banyan_diff::{Comparison, Severity};
+use banyan_diff::{Comparison, Fragment, Part, Severity};
 use banyan_domain::EndpointName;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,6 +75,16 @@ impl Books {
         for (endpoint, reason, count) in counter.take() {
             self.ledger().outcome(now_ms, &endpoint, Outcome::Skipped, reason.as_str(), count);
         }
+    }
+
+    /// Enters what a look for noise saw.
+    pub(crate) fn noise(&self, endpoint: &EndpointName, at_ms: u64, look: NoiseLedger) {
+        self.ledger().noise(at_ms, endpoint, look);
+    }
+
+    /// A value in the form in which it may be stored.
+    pub(crate) fn redacted(&self, part: &Part, value: &Fragment) -> String {
+        self.redaction.fragment(part, value)
     }
 
     /// Takes everything that waits to be saved, if anything does.

@@ -46,6 +46,12 @@ impl Dice {
         Self(Mutex::new(StdRng::seed_from_u64(seed)))
     }
 
+    /// True in so many percent of cases.
+    pub(crate) fn percent(&self, percent: f64) -> bool {
+        let mut dice = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        dice.random_bool((percent / 100.0).clamp(0.0, 1.0))
+    }
+
     /// `ms` moved by at most a tenth either way, so that re-reads of one moment do not come in one moment.
     pub(crate) fn jitter(&self, ms: u64) -> u64 {
         let span = ms / 10;

@@ -7,6 +7,7 @@ use crate::backoff::BackoffConfig;
 use crate::clock::Clock;
 use crate::http::HttpConfig;
 use crate::ledger::LedgerLimit;
+use crate::noise::{LearnedRules, NoiseConfig};
 use crate::queue::QueueLimit;
 use crate::redact::Redaction;
 use crate::settle::SettleConfig;
@@ -35,6 +36,10 @@ pub struct ShadowConfig {
     pub endpoints: BTreeMap<EndpointName, EndpointConfig>,
     /// Rules for endpoints that are not listed.
     pub rules: RuleSet,
+    /// How much legacy is read again to see whether it agrees with itself; not at all until told otherwise.
+    pub noise: NoiseConfig,
+    /// Rules of the endpoints with accepted noise, instead of their own; can be replaced while reads are compared.
+    pub learned: LearnedRules,
     /// Limits of one comparison; over them it is inconclusive.
     pub budget: Budget,
     /// Bytes that all renamings of ids may take; over them the oldest are forgotten.
@@ -103,6 +108,8 @@ impl ShadowConfig {
             http,
             endpoints,
             rules: RuleSet::builtin(),
+            noise: NoiseConfig::OFF,
+            learned: LearnedRules::default(),
             budget: Budget::default(),
             renaming_bytes_max: 32 << 20,
             redaction,

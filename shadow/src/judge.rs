@@ -35,6 +35,13 @@ impl EndpointJudge {
     }
 }
 
+impl EndpointJudge {
+    /// Compares two answers of one side.
+    pub(crate) fn within(&self, earlier: &Answer, later: &Answer) -> Comparison {
+        compare(&earlier.obs(), &later.obs(), &self.rules, &self.budget)
+    }
+}
+
 impl Judge for EndpointJudge {
     fn across(&self, owner: &Answer, other: &Answer) -> Comparison {
         self.compare(self.owner, owner, other)

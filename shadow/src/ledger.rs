@@ -5,6 +5,7 @@
 //! What must stay true: pure; a count is never lost, only its time gets coarser.
 
 use crate::metric;
+use crate::noise::NoiseLedger;
 use crate::tally::{
     DifferenceCount, Fingerprint, HiddenCount, Outcome, OutcomeCount, Sample, TallyBatch,
 };
@@ -51,6 +52,7 @@ pub(crate) struct Ledger {
     outcomes: BTreeMap<Key<(Outcome, &'static str)>, u64>,
     differences: BTreeMap<Key<Group>, u64>,
     hidden: BTreeMap<Key<String>, u64>,
+    noise: NoiseLedger,
     samples: VecDeque<Sample>,
     fingerprints: BTreeMap<(EndpointName, u64), (u64, bool)>,
     done: Vec<u64>,
@@ -86,6 +88,11 @@ impl Ledger {
         self.bound();
     }
 
+    pub(crate) fn noise(&mut self, at_ms: u64, endpoint: &EndpointName, look: NoiseLedger) {
+        let start_ms = self.start(at_ms);
+        self.noise.enter(start_ms, endpoint, look);
+    }
+
     pub(crate) fn sample(&mut self, sample: Sample) {
         self.samples.push_back(sample);
         if self.samples.len() > self.limit.samples {
@@ -117,12 +124,17 @@ impl Ledger {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.outcomes.is_empty() && self.samples.is_empty() && self.fingerprints.is_empty()
+        let nothing = self.outcomes.is_empty() && self.samples.is_empty();
+        nothing && self.fingerprints.is_empty() && self.noise.is_empty()
     }
 
     /// How much waits, for the log.
     pub(crate) fn len(&self) -> usize {
-        self.outcomes.len() + self.differences.len() + self.hidden.len() + self.samples.len()
+        self.outcomes.len()
+            + self.differences.len()
+            + self.hidden.len()
+            + self.samples.len()
+            + self.noise.len()
     }
 
     /// A copy of everything in the form in which it is saved.
@@ -166,6 +178,7 @@ impl Ledger {
             samples: self.samples.iter().cloned().collect(),
             fingerprints: fingerprints.collect(),
             done: self.done.clone(),
+            noise: self.noise.counts(),
         }
     }
 
@@ -175,6 +188,7 @@ impl Ledger {
         merge(&mut self.outcomes, newer.outcomes);
         merge(&mut self.differences, newer.differences);
         merge(&mut self.hidden, newer.hidden);
+        self.noise.merge(newer.noise);
         newer.samples.into_iter().for_each(|sample| self.sample(sample));
         for ((endpoint, fingerprint), (at_ms, mismatched)) in newer.fingerprints {
             self.fingerprint(at_ms, &endpoint, fingerprint, mismatched);

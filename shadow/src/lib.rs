@@ -20,6 +20,7 @@ mod http;
 mod judge;
 mod ledger;
 mod metric;
+mod noise;
 mod queue;
 mod recheck;
 mod redact;
@@ -44,6 +45,7 @@ pub use direct::{Direct, Pair, Unasked};
 pub use exchange::{Exchange, Served};
 pub use http::{HttpAsk, HttpConfig};
 pub use ledger::LedgerLimit;
+pub use noise::{LearnedRules, NOISE_RULE, NoiseConfig, NoisePlace, NoiseTotal, judge_noise};
 pub use queue::{QueueLimit, Queued, ShadowHandle, ShadowQueue, Tap, queue};
 pub use redact::{NumericIds, Redaction, RedactionKey};
 pub use request::{HOPS_HEADER, MirrorRequest, SHADOW_HEADER};
@@ -54,6 +56,6 @@ pub use summary::{
     Declared, DifferenceTotal, EndpointSummary, HiddenTotal, Period, Recent, Summary, assemble,
 };
 pub use tally::{
-    DifferenceCount, Fingerprint, HiddenCount, Outcome, OutcomeCount, Sample, TallyBatch,
-    TallyError, TallyStore,
+    DifferenceCount, Fingerprint, HiddenCount, NoiseCount, NoiseSums, Outcome, OutcomeCount,
+    Sample, TallyBatch, TallyError, TallyStore,
 };

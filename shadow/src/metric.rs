@@ -36,6 +36,18 @@ static LAG: LazyLock<HistogramVec> = LazyLock::new(|| {
     registered(constant(HistogramVec::new(opts, &["endpoint"])))
 });
 
+static NOISE_LOOKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "banyan_shadow_noise_looks_total",
+        "Reads of which legacy was to be asked again to see its noise, by what became of it.",
+        &["endpoint", "result"],
+    )
+});
+
+pub(crate) fn noise_look(endpoint: &EndpointName, result: &'static str) {
+    NOISE_LOOKS.with_label_values(&[endpoint.as_str(), result]).inc();
+}
+
 pub(crate) fn offered(endpoint: &EndpointName) {
     OFFERED.with_label_values(&[endpoint.as_str()]).inc();
 }

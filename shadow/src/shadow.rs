@@ -117,6 +117,7 @@ async fn run(
     }
     workers.stop().await;
     core.rechecks.stop().await;
+    core.looks.stop().await;
 
     saved.cancel();
     let ended = saver.await.is_ok();

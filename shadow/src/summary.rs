@@ -4,14 +4,16 @@
 //! stay true: every declared read endpoint appears; without evidence, in phase `legacy`, or with too much left undecided
 //! an endpoint is inconclusive, never a pass.
 
+use crate::noise::{NOISE_RULE, NoiseTotal, judge_noise};
 use crate::tally::{Outcome, Sample};
 use banyan_diff::Severity;
 use banyan_domain::{EndpointKind, EndpointName, Phase};
 use banyan_report::{
-    EndpointReport, Evidence, Example, Gate, Group, HiddenCount, LagReport, Report, Transition,
+    EndpointReport, Evidence, Example, Gate, Group, HiddenCount, LagReport, NoiseReport, Report,
+    Transition,
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Examples that a group shows.
 const EXAMPLES_MAX: usize = 3;
@@ -21,6 +23,8 @@ const EXAMPLES_MAX: usize = 3;
 pub struct Summary {
     /// The endpoints that have any evidence.
     pub endpoints: BTreeMap<EndpointName, EndpointSummary>,
+    /// Accepted noise: endpoint, place and kind.
+    pub accepted: BTreeSet<(EndpointName, String, String)>,
 }
 
 /// The evidence of one endpoint.
@@ -42,6 +46,8 @@ pub struct EndpointSummary {
     pub lag: Option<LagReport>,
     /// What happened lately.
     pub recent: Recent,
+    /// What looks for noise saw, by place.
+    pub noise: Vec<NoiseTotal>,
 }
 
 /// What happened lately on an endpoint.
@@ -108,21 +114,62 @@ pub struct Period {
 /// The report over what is stored. Writes are never compared and left out; so are retired endpoints without evidence.
 pub fn assemble(summary: &Summary, gate: Gate, declared: &[Declared], period: Period) -> Report {
     let nothing = EndpointSummary::default();
+    let noise = noise(summary, declared);
     let endpoints = declared.iter().filter(|declared| declared.kind == EndpointKind::Read);
     let endpoints = endpoints.filter_map(|declared| {
         let found = summary.endpoints.get(&declared.endpoint);
         let left_out = declared.phase == Phase::Retired && found.is_none();
-        (!left_out).then(|| endpoint(declared, found.unwrap_or(&nothing), &gate, period))
+        let real = noise.iter().filter(|place| place.endpoint == declared.endpoint.as_str());
+        let real = real.filter(|place| place.is_real).count() as u64;
+        let gated = Gated { gate: &gate, period, real_under_noise: real };
+        (!left_out).then(|| endpoint(declared, found.unwrap_or(&nothing), &gated))
     });
-    Report::new(period.generated_ms, period.since_ms, gate, endpoints.collect())
+    let report = Report::new(period.generated_ms, period.since_ms, gate, endpoints.collect());
+    Report { noise, ..report }
 }
 
-fn endpoint(
-    declared: &Declared,
-    summary: &EndpointSummary,
-    gate: &Gate,
+/// What an endpoint is judged by, besides its own counts.
+struct Gated<'a> {
+    gate: &'a Gate,
     period: Period,
-) -> EndpointReport {
+    /// Places at which new differs beyond legacy's noise.
+    real_under_noise: u64,
+}
+
+/// Places at which legacy differs from itself, and accepted ones; worst first.
+fn noise(summary: &Summary, declared: &[Declared]) -> Vec<NoiseReport> {
+    let wanted = |endpoint: &EndpointName| declared.iter().any(|d| d.endpoint == *endpoint);
+    let judged = judge_noise(summary, &|_, _| false).into_iter();
+    let shown = judged
+        .filter(|(endpoint, place)| wanted(endpoint) && (place.is_noise() || place.is_real()));
+    let mut places: Vec<NoiseReport> = shown
+        .map(|(endpoint, place)| {
+            let key = (endpoint.clone(), place.shape.clone(), place.kind.clone());
+            NoiseReport {
+                endpoint: endpoint.as_str().to_owned(),
+                hidden: summary.hidden_by(&endpoint, &format!("{NOISE_RULE}{}", place.shape)),
+                accepted: summary.accepted.contains(&key),
+                is_real: place.is_real(),
+                path: place.shape,
+                kind: place.kind,
+                pairs: place.counts.pairs,
+                noisy: place.counts.noisy,
+                rate_low_percent: place.rate_percent.0,
+                rate_high_percent: place.rate_percent.1,
+                new_alone: place.counts.new_alone,
+                legacy_alone: place.counts.legacy_alone,
+                p: place.judged.p,
+                first_ms: Some(place.first_ms),
+                last_ms: Some(place.last_ms),
+            }
+        })
+        .collect();
+    places.sort_by_key(|place| !place.is_real);
+    places
+}
+
+fn endpoint(declared: &Declared, summary: &EndpointSummary, gated: &Gated<'_>) -> EndpointReport {
+    let gate = gated.gate;
     let count = |outcome| summary.count(outcome);
     let errors = count(Outcome::NewError) + count(Outcome::LegacyError) + count(Outcome::BothError);
     let skipped = summary.outcomes.get(Outcome::Skipped.as_str()).cloned().unwrap_or_default();
@@ -132,13 +179,14 @@ fn endpoint(
         compared: summary.compared(),
         matched: count(Outcome::Match),
         normalised: count(Outcome::MatchNormalised),
+        noise: count(Outcome::Noise),
         mismatched: count(Outcome::Mismatch),
         lag: count(Outcome::Lag),
         inconclusive: count(Outcome::Inconclusive),
         errors,
         skipped,
         distinct_requests: summary.distinct,
-        gate: gate.decide(evidence(declared, summary, period)),
+        gate: gate.decide(evidence(declared, summary, gated)),
         groups: groups(&declared.endpoint, summary),
         hidden: hidden
             .map(|total| HiddenCount {
@@ -153,6 +201,14 @@ fn endpoint(
         proven_percent: gate.proven_percent(summary.distinct_mismatched, summary.distinct),
         distinct_per_hour: summary.recent.distinct_per_hour,
         lag_time: summary.lag.clone(),
+    }
+}
+
+impl Summary {
+    /// Differences that a rule hid on an endpoint.
+    fn hidden_by(&self, endpoint: &EndpointName, rule: &str) -> u64 {
+        let hidden = self.endpoints.get(endpoint).into_iter().flat_map(|found| &found.hidden);
+        hidden.filter(|total| total.rule == rule).map(|total| total.count).sum()
     }
 }
 
@@ -179,7 +235,8 @@ impl EndpointSummary {
     }
 }
 
-fn evidence(declared: &Declared, summary: &EndpointSummary, period: Period) -> Evidence {
+fn evidence(declared: &Declared, summary: &EndpointSummary, gated: &Gated<'_>) -> Evidence {
+    let period = gated.period;
     let last_mismatch = summary.last_mismatch_ms();
     Evidence {
         distinct: summary.distinct,
@@ -192,6 +249,7 @@ fn evidence(declared: &Declared, summary: &EndpointSummary, period: Period) -> E
         mismatch_age_ms: last_mismatch.map(|at| period.generated_ms.saturating_sub(at)),
         tried_while_quiet: summary.recent.tried_while_quiet,
         lag_p99_ms: summary.lag.as_ref().map(|lag| lag.p99_ms),
+        real_under_noise: gated.real_under_noise,
     }
 }
 

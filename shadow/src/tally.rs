@@ -22,6 +22,46 @@ pub struct TallyBatch {
     pub fingerprints: Vec<Fingerprint>,
     /// Tags of the compared pairs ([`crate::Direct`]) whose whole account is in this batch.
     pub done: Vec<u64>,
+    /// What looks for noise saw.
+    pub noise: Vec<NoiseCount>,
+}
+
+/// What looks for noise saw at one place; with empty shape and kind, of all places of the endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NoiseSums {
+    /// Pairs of re-reads of legacy, of reads chosen by chance (whole endpoint only).
+    pub pairs: u64,
+    /// Of these, those in which legacy differed from itself there.
+    pub noisy: u64,
+    /// Pairs of reads chosen because they differed (whole endpoint only).
+    pub suspected_pairs: u64,
+    /// Of these, those in which legacy differed from itself there.
+    pub suspected_noisy: u64,
+    /// Pairs in which legacy changed there and kept what it changed to: a write, no evidence.
+    pub moved: u64,
+    /// Triples that were read to their end (whole endpoint only).
+    pub triples: u64,
+    /// Triples in which only new differed there.
+    pub new_alone: u64,
+    /// Triples in which only legacy differed there.
+    pub legacy_alone: u64,
+    /// The token of a value of legacy that differed.
+    pub example: Option<String>,
+}
+
+/// What looks for noise saw at one place in a span of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoiseCount {
+    /// Start of the span of time that is counted together, in Unix ms.
+    pub at_ms: u64,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Where, without indices and ids; empty for the whole endpoint.
+    pub shape: String,
+    /// The kind of the difference; empty for the whole endpoint.
+    pub kind: String,
+    /// The counts.
+    pub sums: NoiseSums,
 }
 
 /// Reads of an endpoint with one outcome.
@@ -106,6 +146,8 @@ pub enum Outcome {
     Match,
     /// Equal after rules hid something.
     MatchNormalised,
+    /// Equal after accepted noise of legacy was hidden.
+    Noise,
     /// Different at first, equal when both were read again.
     Lag,
     /// Different for good.
@@ -124,9 +166,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, in the order in which they are reported.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Match,
         Self::MatchNormalised,
+        Self::Noise,
         Self::Lag,
         Self::Mismatch,
         Self::Inconclusive,
@@ -141,6 +184,7 @@ impl Outcome {
         match self {
             Self::Match => "match",
             Self::MatchNormalised => "match_normalised",
+            Self::Noise => "noise",
             Self::Lag => "lag",
             Self::Mismatch => "mismatch",
             Self::Inconclusive => "inconclusive",
@@ -159,9 +203,12 @@ impl Outcome {
     /// Whether both sides gave an answer and the comparison says something about the new one.
     pub const fn is_evidence(self) -> bool {
         match self {
-            Self::Match | Self::MatchNormalised | Self::Lag | Self::Mismatch | Self::NewError => {
-                true
-            }
+            Self::Match
+            | Self::MatchNormalised
+            | Self::Noise
+            | Self::Lag
+            | Self::Mismatch
+            | Self::NewError => true,
             Self::Inconclusive | Self::LegacyError | Self::BothError | Self::Skipped => false,
         }
     }

@@ -9,12 +9,13 @@ use crate::clock::{Clock, Dice};
 use crate::config::{EndpointConfig, LagSource, MirrorPlan, ShadowConfig};
 use crate::guard::Guard;
 use crate::judge::EndpointJudge;
+use crate::noise::{self, Looks};
 use crate::queue::Queued;
 use crate::recheck::Rechecks;
 use crate::renaming::Renamings;
 use crate::tally::Outcome;
 use crate::{Answer, Ask, Exchange, MirrorRequest, Served, SkipReason};
-use banyan_diff::{Comparison, Day, Verdict};
+use banyan_diff::{Comparison, Day, RuleSet, Verdict};
 use banyan_domain::{ContextName, EndpointName, Generation, Side};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,12 +33,14 @@ pub(crate) struct Core {
     pub(crate) guard: Guard,
     pub(crate) books: Arc<Books>,
     pub(crate) rechecks: Rechecks,
+    pub(crate) looks: Looks,
     pub(crate) closing: AtomicBool,
     renamings: Renamings,
     unknown: EndpointConfig,
 }
 
 /// What remains of an exchange once its answers are compared. Holds credentials: in memory only.
+#[derive(Clone)]
 pub(crate) struct Read {
     pub(crate) context: ContextName,
     pub(crate) endpoint: EndpointName,
@@ -62,6 +65,7 @@ impl Core {
             ),
             rechecks: Rechecks::new(&config.recheck),
             renamings: Renamings::new(&config),
+            looks: Looks::default(),
             unknown: EndpointConfig { rules: config.rules.clone(), template: None },
             plan: ports.plan.clone(),
             lag: ports.lag.clone(),
@@ -81,15 +85,27 @@ impl Core {
         self.config.endpoints.get(name).unwrap_or(&self.unknown)
     }
 
+    /// The judge of an endpoint with all of its rules.
     pub(crate) fn judge(&self, read: &Read) -> EndpointJudge {
-        let rules = &self.endpoint(&read.endpoint).rules;
+        let judge = self.base_judge(read);
+        let learned = self.config.learned.of(&read.endpoint);
+        let rules = learned.map(|rules| self.in_force(&rules, read));
+        EndpointJudge { rules: rules.unwrap_or_else(|| judge.rules.clone()), ..judge }
+    }
+
+    /// The judge without the rules of accepted noise.
+    pub(crate) fn base_judge(&self, read: &Read) -> EndpointJudge {
         EndpointJudge {
-            // Rules may expire while the process runs.
-            rules: rules.for_method(&read.request.method).on(Day::of_unix_ms(self.clock.now_ms())),
+            rules: self.in_force(&self.endpoint(&read.endpoint).rules, read),
             budget: self.config.budget,
             owner: self.plan.owner(&read.context),
             renaming: self.renamings.of(&read.endpoint),
         }
+    }
+
+    /// Rules may expire while the process runs.
+    fn in_force(&self, rules: &RuleSet, read: &Read) -> RuleSet {
+        rules.for_method(&read.request.method).on(Day::of_unix_ms(self.clock.now_ms()))
     }
 
     pub(crate) fn still_planned(&self, read: &Read) -> bool {
@@ -150,8 +166,12 @@ pub(crate) fn conclude(
     bytes: usize,
 ) {
     let request = &read.request;
+    core.looks.offer(core, &read, comparison);
     match comparison.verdict {
         Verdict::Match => account.compared(request, Outcome::Match, comparison),
+        Verdict::MatchNormalised if noise::hid(comparison) => {
+            account.compared(request, Outcome::Noise, comparison);
+        }
         Verdict::MatchNormalised => account.compared(request, Outcome::MatchNormalised, comparison),
         Verdict::LegacyError => account.compared(request, Outcome::LegacyError, comparison),
         Verdict::BothError => account.compared(request, Outcome::BothError, comparison),

@@ -22,6 +22,62 @@ pub struct ShadowBatch {
     pub samples: Vec<Sample>,
     /// Which distinct requests were compared.
     pub fingerprints: Vec<Fingerprint>,
+    /// What looks for noise saw.
+    #[serde(default)]
+    pub noise: Vec<NoiseCount>,
+}
+
+/// What looks for noise saw at one place; with empty shape and kind, of the whole endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoiseCount {
+    /// When, Unix ms.
+    pub at_ms: u64,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Where, with indices removed; empty for the whole endpoint.
+    pub shape: String,
+    /// What kind; empty for the whole endpoint.
+    pub kind: String,
+    /// The counts.
+    pub sums: NoiseSums,
+}
+
+/// Counts of noise. Pairs and triples are counted for the whole endpoint, the rest per place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoiseSums {
+    /// Pairs of re-reads of legacy, of reads chosen by chance.
+    pub pairs: u64,
+    /// Of these, those in which legacy differed from itself.
+    pub noisy: u64,
+    /// Pairs of reads chosen because they differed.
+    pub suspected_pairs: u64,
+    /// Of these, those in which legacy differed from itself.
+    pub suspected_noisy: u64,
+    /// Pairs in which legacy changed and kept what it changed to.
+    pub moved: u64,
+    /// Triples that were read to their end.
+    pub triples: u64,
+    /// Triples in which only new differed.
+    pub new_alone: u64,
+    /// Triples in which only legacy differed.
+    pub legacy_alone: u64,
+    /// The token of a value of legacy that differed.
+    pub example: Option<String>,
+}
+
+/// Counts of noise over the whole time asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoiseTotal {
+    /// Where, with indices removed; empty for the whole endpoint.
+    pub shape: String,
+    /// What kind; empty for the whole endpoint.
+    pub kind: String,
+    /// The counts.
+    pub sums: NoiseSums,
+    /// First counted, Unix ms.
+    pub first_ms: u64,
+    /// Last counted, Unix ms.
+    pub last_ms: u64,
 }
 
 /// A number of comparisons that ended the same way.
@@ -121,6 +177,9 @@ pub struct EndpointShadow {
     pub distinct: u64,
     /// Distinct requests with a confirmed mismatch.
     pub distinct_mismatched: u64,
+    /// What looks for noise saw, by place.
+    #[serde(default)]
+    pub noise: Vec<NoiseTotal>,
 }
 
 /// Counts by outcome, then by reason (empty when there is none).

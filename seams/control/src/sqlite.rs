@@ -8,6 +8,7 @@
 
 mod instance;
 mod lease;
+mod noise;
 mod number;
 mod route;
 mod schema;
@@ -396,6 +397,14 @@ impl ControlStore for SqliteStore {
         since_ms: Option<u64>,
     ) -> Result<BTreeMap<EndpointName, Outcomes>, ControlError> {
         shadow::outcomes(&self.file, since_ms).await
+    }
+
+    async fn forget_noise(
+        &self,
+        endpoint: &EndpointName,
+        shape: Option<&str>,
+    ) -> Result<u64, ControlError> {
+        shadow::forget_noise(&self.file, endpoint, shape).await
     }
 
     async fn forget_shadow(&self, endpoint: &EndpointName) -> Result<u64, ControlError> {

@@ -107,6 +107,13 @@ pub trait ControlStore: Send + Sync + 'static {
         since_ms: Option<u64>,
     ) -> Result<BTreeMap<EndpointName, Outcomes>, ControlError>;
 
+    /// Forgets the evidence of noise at a place (`shape`) of an endpoint, or at all of its places; says how many rows went.
+    async fn forget_noise(
+        &self,
+        endpoint: &EndpointName,
+        shape: Option<&str>,
+    ) -> Result<u64, ControlError>;
+
     /// Forgets all shadow evidence of an endpoint; says how many rows went.
     async fn forget_shadow(&self, endpoint: &EndpointName) -> Result<u64, ControlError>;
 

@@ -225,7 +225,7 @@ impl State {
     pub(crate) fn summary(&self) -> Summary {
         let endpoints = self.endpoints.iter();
         let endpoints = endpoints.map(|(name, totals)| (name.clone(), totals.summary(name)));
-        Summary { endpoints: endpoints.collect() }
+        Summary { endpoints: endpoints.collect(), ..Summary::default() }
     }
 }
 
@@ -342,6 +342,7 @@ mod tests {
                 mismatched: true,
             }],
             done: vec![number],
+            ..TallyBatch::default()
         }
     }
 

@@ -100,6 +100,9 @@ pub struct Evidence {
     /// 99 % of the late answers agreed within this time; absent when none was late.
     #[serde(default)]
     pub lag_p99_ms: Option<u64>,
+    /// Places at which legacy differs from itself and new differs beyond that.
+    #[serde(default)]
+    pub real_under_noise: u64,
 }
 
 /// What the gate says about one endpoint.
@@ -179,6 +182,11 @@ pub enum FailReason {
     },
     /// More mismatches than the budget can explain.
     OverBudget,
+    /// New differs beyond legacy's noise, where the noise would hide it.
+    UnderNoise {
+        /// At how many places.
+        places: u64,
+    },
     /// New is too late.
     Lag {
         /// 99 % of the late answers agreed within this time.
@@ -192,6 +200,9 @@ impl fmt::Display for FailReason {
             Self::Breaking { count } => write!(f, "{} breaking", grouped(*count)),
             Self::NewErrors { count } => write!(f, "new failed {} times", grouped(*count)),
             Self::OverBudget => f.write_str("over budget"),
+            Self::UnderNoise { places } => {
+                write!(f, "real differences under noise at {} places", grouped(*places))
+            }
             Self::Lag { p99_ms } => write!(f, "lag p99 {}", duration(*p99_ms)),
         }
     }
@@ -278,6 +289,9 @@ impl Gate {
         }
         if evidence.mismatched > 0 && self.is_refuted(evidence) {
             return Some(FailReason::OverBudget);
+        }
+        if evidence.real_under_noise > 0 {
+            return Some(FailReason::UnderNoise { places: evidence.real_under_noise });
         }
         let (p99_ms, max_ms) = (evidence.lag_p99_ms?, self.max_lag_p99_ms?);
         (p99_ms > max_ms).then_some(FailReason::Lag { p99_ms })

@@ -158,6 +158,9 @@ pub struct EndpointReport {
     pub matched: u64,
     /// Equal after rules hid harmless differences.
     pub normalised: u64,
+    /// Equal after accepted noise of legacy was hidden.
+    #[serde(default)]
+    pub noise: u64,
     /// Confirmed mismatches.
     pub mismatched: u64,
     /// Differences that went away: the new side was late.

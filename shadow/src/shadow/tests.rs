@@ -9,6 +9,7 @@ use banyan_domain::{EndpointName, Generation, Side};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 mod http;
+mod noise;
 mod simulation;
 
 const LIST: &str = "messages.list";

@@ -20,7 +20,12 @@ fn counts(list: &[(&str, &str, u64)]) -> BTreeMap<String, BTreeMap<String, u64>>
 fn report(phase: Phase, evidence: EndpointSummary) -> Report {
     let endpoints = BTreeMap::from([(name("messages.show"), evidence)]);
     let period = Period { generated_ms: 9, since_ms: None };
-    assemble(&Summary { endpoints }, Gate::default(), &[declared("messages.show", phase)], period)
+    assemble(
+        &Summary { endpoints, ..Summary::default() },
+        Gate::default(),
+        &[declared("messages.show", phase)],
+        period,
+    )
 }
 
 fn verdict(phase: Phase, outcomes: &[(&str, &str, u64)], distinct: u64, bad: u64) -> &'static str {
@@ -119,4 +124,44 @@ fn groups_gather_transitions_and_find_their_examples_in_any_sample() {
 fn an_unknown_stored_severity_counts_as_the_worst() {
     assert_eq!(severity("value"), Severity::Value);
     assert_eq!(severity("catastrophic"), Severity::Breaking);
+}
+
+#[test]
+fn a_real_difference_under_noise_fails_the_gate_and_noise_says_what_it_hid() {
+    let place = |shape: &str, new_alone| NoiseTotal {
+        shape: shape.into(),
+        kind: if shape.is_empty() { String::new() } else { "value_changed:string".into() },
+        sums: crate::NoiseSums {
+            pairs: if shape.is_empty() { 200 } else { 0 },
+            noisy: if shape.is_empty() { 0 } else { 50 },
+            new_alone,
+            ..crate::NoiseSums::default()
+        },
+        first_ms: 3,
+        last_ms: 5,
+    };
+    let hidden = |rule: &str| HiddenTotal { rule: rule.into(), count: 12, first_ms: 3, last_ms: 5 };
+    let judged = |new_alone| {
+        let evidence = EndpointSummary {
+            outcomes: counts(&[("match", "", 6_000), ("noise", "", 3_000)]),
+            distinct: 9_000,
+            noise: vec![place("", 0), place("$.a", 0), place("$.b", new_alone)],
+            hidden: vec![hidden("noise/$.a"), hidden("builtin/date")],
+            ..EndpointSummary::default()
+        };
+        let show = name("messages.show");
+        let accepted = [(show.clone(), "$.a".into(), "value_changed:string".into())].into();
+        let summary = Summary { endpoints: [(show, evidence)].into(), accepted };
+        let period = Period { generated_ms: 9, since_ms: None };
+        assemble(&summary, Gate::default(), &[declared("messages.show", Phase::Shadow)], period)
+    };
+    let report = judged(3);
+    assert_eq!((report.verdict().word(), report.endpoints[0].noise), ("PASS", 3_000));
+    let a = &report.noise[0];
+    assert_eq!((a.path.as_str(), a.accepted, a.hidden, a.is_real), ("$.a", true, 12, false));
+    assert_eq!((a.pairs, a.noisy), (200, 50));
+    let report = judged(30);
+    assert_eq!(report.verdict().word(), "FAIL");
+    let b = &report.noise[0];
+    assert_eq!((b.path.as_str(), b.accepted, b.is_real, b.new_alone), ("$.b", false, true, 30));
 }

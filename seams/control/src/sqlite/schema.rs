@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// One entry per schema version, in order; the last is the newest one known.
-const MIGRATIONS: [&str; 1] = [VERSION_1];
+const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
 
 /// How often switching a fresh file to WAL is tried again while another process does the same: SQLite
 /// answers BUSY there without waiting.
@@ -98,6 +98,9 @@ CREATE TABLE component_status (
     component TEXT PRIMARY KEY, detail TEXT NOT NULL, at_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 ";
+
+/// What shadow reads keep since version 2: every table of theirs that came later than the first ones.
+const VERSION_2: &str = super::noise::CREATE;
 
 const CREATE_VERSION: &str = "CREATE TABLE IF NOT EXISTS banyan_schema (version INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL)";
 const SELECT_VERSION: &str = "SELECT COALESCE(MAX(version), 0) FROM banyan_schema";

@@ -4,7 +4,7 @@
 //! resolution in time; every table is bounded by time or by number.
 
 use super::number::{from_db, to_db};
-use super::{File, Tx};
+use super::{File, Tx, noise};
 use crate::error::ControlError;
 use crate::shadow::{
     DifferenceTotal, EndpointShadow, Fingerprint, HiddenTotal, Outcomes, Sample, ShadowBatch,
@@ -60,7 +60,7 @@ const SELECT_DISTINCT: &str = "SELECT endpoint, COUNT(*), \
     FROM shadow_fingerprint WHERE seen_ms >= ?1 GROUP BY endpoint";
 
 /// The compaction of each counting table: add what lies in a minute to its first bucket, then delete it.
-const COMPACT: [[&str; 2]; 3] = [
+const COMPACT: [[&str; 2]; 4] = [
     [
         "INSERT INTO shadow_outcome (endpoint, outcome, reason, bucket_ms, count) \
         SELECT endpoint, outcome, reason, bucket_ms / 60000 * 60000, SUM(count) FROM shadow_outcome \
@@ -87,20 +87,23 @@ const COMPACT: [[&str; 2]; 3] = [
         first_ms = MIN(first_ms, excluded.first_ms), last_ms = MAX(last_ms, excluded.last_ms)",
         "DELETE FROM shadow_hidden WHERE bucket_ms < ? AND bucket_ms % 60000 <> 0",
     ],
+    noise::COMPACT,
 ];
 
-const DELETE_OLD: [&str; 5] = [
+const DELETE_OLD: [&str; 6] = [
     "DELETE FROM shadow_outcome WHERE bucket_ms < ?",
     "DELETE FROM shadow_difference WHERE bucket_ms < ?",
     "DELETE FROM shadow_hidden WHERE bucket_ms < ?",
+    noise::DELETE_OLD,
     "DELETE FROM shadow_sample WHERE at_ms < ?",
     "DELETE FROM shadow_fingerprint WHERE seen_ms < ?",
 ];
 
-const FORGET: [&str; 5] = [
+const FORGET: [&str; 6] = [
     "DELETE FROM shadow_outcome WHERE endpoint = ?",
     "DELETE FROM shadow_difference WHERE endpoint = ?",
     "DELETE FROM shadow_hidden WHERE endpoint = ?",
+    noise::FORGET,
     "DELETE FROM shadow_sample WHERE endpoint = ?",
     "DELETE FROM shadow_fingerprint WHERE endpoint = ?",
 ];
@@ -113,6 +116,7 @@ pub(super) async fn record(file: &File, batch: &ShadowBatch) -> Result<(), Contr
     let mut tx = file.begin().await?;
     let written = async {
         add_counts(&mut tx, batch).await?;
+        noise::add(&mut tx, &batch.noise, bucket).await?;
         add_samples(&mut tx, file, &batch.samples).await?;
         add_fingerprints(&mut tx, file, &batch.fingerprints).await
     };
@@ -238,6 +242,7 @@ struct Rows {
     hidden: Vec<HiddenRow>,
     distinct: Vec<DistinctRow>,
     samples: Vec<SampleRow>,
+    noise: Vec<noise::Row>,
 }
 
 async fn select_outcomes(tx: &mut Tx, since: i64) -> Result<Vec<OutcomeRow>, sqlx::Error> {
@@ -252,6 +257,7 @@ async fn select(read: &SqlitePool, since: i64) -> Result<Rows, sqlx::Error> {
         hidden: sqlx::query_as(SELECT_HIDDEN).bind(since).fetch_all(&mut *tx).await?,
         distinct: sqlx::query_as(SELECT_DISTINCT).bind(since).fetch_all(&mut *tx).await?,
         samples: sqlx::query_as(SELECT_SAMPLES).bind(since).fetch_all(&mut *tx).await?,
+        noise: noise::select(&mut tx, since).await?,
     })
 }
 
@@ -286,6 +292,9 @@ fn assemble(rows: Rows) -> Result<ShadowSummary, ControlError> {
         shadow.distinct = from_db(distinct);
         shadow.distinct_mismatched = from_db(mismatched);
     }
+    for row in rows.noise {
+        endpoints.entry(name(&row.endpoint)?).or_default().noise.push(row.total());
+    }
     for row in rows.samples {
         let sample = sample(row)?;
         endpoints.entry(sample.endpoint.clone()).or_default().samples.push(sample);
@@ -318,6 +327,21 @@ pub(super) async fn forget(file: &File, endpoint: &EndpointName) -> Result<u64, 
     }
     file.end(tx).await?;
     Ok(gone)
+}
+
+/// Forgets the evidence of noise at a place of an endpoint, or at all of its places.
+pub(super) async fn forget_noise(
+    file: &File,
+    endpoint: &EndpointName,
+    shape: Option<&str>,
+) -> Result<u64, ControlError> {
+    let mut tx = file.begin().await?;
+    let statement = if shape.is_some() { noise::FORGET_SHAPE } else { noise::FORGET };
+    let query = sqlx::query(statement).bind(endpoint.as_str());
+    let query = if let Some(shape) = shape { query.bind(shape.to_owned()) } else { query };
+    let result = query.execute(&mut *tx).await.map_err(|error| file.fail(error))?;
+    file.end(tx).await?;
+    Ok(result.rows_affected())
 }
 
 /// Makes minutes of old seconds and deletes what is over its time.

@@ -2,5 +2,6 @@
 
 mod evidence;
 mod failure;
+mod noise;
 mod route;
 pub(crate) mod world;

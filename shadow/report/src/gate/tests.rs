@@ -184,6 +184,7 @@ mod property {
                     mismatch_age_ms: age.filter(|_| mismatched > 0),
                     tried_while_quiet: quiet,
                     lag_p99_ms: age,
+                    real_under_noise: 0,
                 }
             },
         )

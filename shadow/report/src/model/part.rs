@@ -124,6 +124,18 @@ pub struct NoiseReport {
     /// Whether a person accepted it (`noise.lock`).
     #[serde(default)]
     pub accepted: bool,
+    /// Requests on which only new differed from legacy's first answer.
+    #[serde(default)]
+    pub new_alone: u64,
+    /// Requests on which only legacy's second answer did.
+    #[serde(default)]
+    pub legacy_alone: u64,
+    /// How likely so many of the first are, if new is just another legacy.
+    #[serde(default)]
+    pub p: f64,
+    /// Whether new differs there beyond the noise: a defect that the noise would hide.
+    #[serde(default)]
+    pub is_real: bool,
     /// First seen, Unix time.
     #[serde(default)]
     pub first_ms: Option<u64>,

@@ -223,9 +223,10 @@ fn mismatches(count: u64) -> String {
 
 fn reason(why: FailReason) -> String {
     match why {
-        FailReason::Breaking { .. } | FailReason::NewErrors { .. } | FailReason::Lag { .. } => {
-            format!(", {why}")
-        }
+        FailReason::Breaking { .. }
+        | FailReason::NewErrors { .. }
+        | FailReason::UnderNoise { .. }
+        | FailReason::Lag { .. } => format!(", {why}"),
         FailReason::OverBudget => String::new(),
     }
 }

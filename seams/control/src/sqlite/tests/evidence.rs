@@ -64,6 +64,7 @@ async fn a_summary_adds_up_what_was_recorded() {
             fingerprint(T0 + 1, u64::MAX, true),
             fingerprint(T0 + 2, u64::MAX, false),
         ],
+        ..ShadowBatch::default()
     };
     store.record_shadow(&batch).await.unwrap();
     store.record_shadow(&batch).await.unwrap();
@@ -91,6 +92,7 @@ async fn a_summary_since_a_moment_leaves_out_what_was_before() {
         hidden: vec![hidden(at, 1)],
         samples: vec![sample(at, "value_changed")],
         fingerprints: vec![fingerprint(at, at, true)],
+        ..ShadowBatch::default()
     };
     store.record_shadow(&at(T0)).await.unwrap();
     store.record_shadow(&at(T0 + 5_000)).await.unwrap();
@@ -149,6 +151,7 @@ async fn evidence_older_than_the_retention_goes() {
         hidden: vec![hidden(T0, 1)],
         samples: vec![sample(T0, "value_changed")],
         fingerprints: vec![fingerprint(T0, 1, false)],
+        ..ShadowBatch::default()
     };
     store.record_shadow(&batch).await.unwrap();
     world.pass(3_600_000 + 60_001);

@@ -12,6 +12,7 @@ fn endpoint(name: &str, distinct: u64, mismatched: u64) -> EndpointReport {
         compared: distinct + 3,
         matched: distinct - mismatched,
         normalised: 0,
+        noise: 0,
         mismatched,
         lag: 2,
         inconclusive: 1,
