@@ -52,7 +52,7 @@ pub(crate) fn compare(
 ) -> Result<(), Why> {
     let mut meter = Meter::new(budget);
     meter.charge((legacy.body.len() + new.body.len()) / 64)?;
-    let (mut a, mut b) = (legacy.source()?, new.source()?);
+    let (mut a, mut b) = (legacy.source(budget)?, new.source(budget)?);
     let moved = pairs(&mut a, &mut b)?;
     let page = [&a, &b].iter().any(|source| media::looks_like_page(&source.bytes));
     let scope = if page { Scope::Page } else { Scope::Fragment };
@@ -218,14 +218,18 @@ impl<'a> Decoded<'a> {
     }
 
     /// What the body seems to be, as bytes ready to be parsed.
-    fn source(&self) -> Result<Source<'a>, Why> {
+    fn source(&self, budget: &Budget) -> Result<Source<'a>, Why> {
         let media = self.media();
         let claim = Claim::of(&media);
         let bytes = Cow::Borrowed(media::without_mark(self.body));
         let lies = claim.may_lie(&media);
         match claim {
-            Claim::Ndjson => Ok(self.sequence(claim, record::ndjson(&bytes))),
-            Claim::Events => Ok(self.sequence(claim, record::events(&bytes))),
+            Claim::Ndjson | Claim::Events => {
+                lines_fit(&bytes, budget)?;
+                let ndjson = claim == Claim::Ndjson;
+                let array = if ndjson { record::ndjson(&bytes) } else { record::events(&bytes) };
+                Ok(self.sequence(claim, array))
+            }
             _ if (lies || claim == Claim::Json) && media::looks_like_page(self.body) => self.page(),
             Claim::Json => Ok(Source::of(claim, self.json_bytes()?)),
             _ if lies && media::looks_like_json(self.body) && may_be_json(&bytes) => {

@@ -18,7 +18,7 @@ static HEAP: PeakAlloc = PeakAlloc;
 const TIME_MS: u128 = 50;
 
 /// How much slower the dev profile may be, on a machine that does other things too.
-const SLOWER: u128 = if cfg!(debug_assertions) { 12 } else { 1 };
+const SLOWER: u128 = if cfg!(debug_assertions) { 8 } else { 1 };
 
 /// What a comparison may allocate whatever the size of the bodies.
 const MEMORY_FREE: usize = 64 << 20;
@@ -310,9 +310,11 @@ fn attacks_end_quickly_in_little_memory_and_never_match() {
     let mut failures = Vec::new();
     for attack in json().into_iter().chain(html()).chain(other()).chain(bombs()) {
         let mut best = run(&attack, &rules);
+        // A busy machine disturbs caches; what counts is what the work needs.
         for _ in 0..2 {
-            let again = run(&attack, &rules);
-            best.1 = best.1.min(again.1);
+            if best.1 / 1_000 > TIME_MS * SLOWER {
+                best.1 = best.1.min(run(&attack, &rules).1);
+            }
         }
         let (verdict, micros, memory) = best;
         let input = attack.legacy.len() + attack.new.len();

@@ -56,7 +56,8 @@ impl Eq for CssTarget {}
 impl CssTarget {
     /// Reads what follows `html:`; the error is the byte where it cannot be read.
     pub(crate) fn parse(text: &str) -> Result<Self, usize> {
-        let text = text.trim();
+        // White space at the beginning stays, so that the place of an error is a place in what was written.
+        let text = text.trim_end();
         if text == "!doctype" {
             return Ok(Self { what: What::Doctype, text: text.to_owned() });
         }
@@ -466,6 +467,7 @@ mod tests {
             let error = CssTarget::parse(css).unwrap_err();
             assert!(error <= css.len() && error.abs_diff(at) <= 3, "{css} {error}");
         }
+        assert!(" 'é".get(CssTarget::parse(" 'é").unwrap_err()..).is_some());
         assert!(CssTarget::parse(&"a ".repeat(1_000)).is_err());
     }
 }

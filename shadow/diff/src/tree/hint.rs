@@ -10,7 +10,7 @@ use crate::difference::Kind;
 use crate::json::{Doc, NodeId, Tag};
 use crate::path::TrailId;
 
-/// One-sided differences that are remembered; further ones are not joined.
+/// One-sided differences of a comparison; with more of them none is joined.
 const LOOSE_MAX: usize = 256;
 
 /// From how long a text, and how large a number, a scalar says enough to be recognised under another name.
@@ -39,7 +39,7 @@ impl Walk<'_, '_> {
     ) {
         let one_sided =
             matches!(kind, Kind::KeyMissing | Kind::KeyExtra | Kind::ElemMissing | Kind::ElemExtra);
-        if !one_sided || self.loose.len() >= LOOSE_MAX {
+        if !one_sided || self.loose.len() > LOOSE_MAX {
             return;
         }
         let end = match (legacy, new) {
@@ -55,6 +55,10 @@ impl Walk<'_, '_> {
     /// Joins what belongs together.
     pub(super) fn join(&mut self) -> Result<(), Why> {
         let mut loose = std::mem::take(&mut self.loose);
+        // Which ends are known would depend on the order of the walk, and so on which side is which.
+        if loose.len() > LOOSE_MAX || self.findings.next_index().is_none() {
+            return Ok(());
+        }
         self.meter.charge(loose.len())?;
         loose.sort_by_key(|end| (end.hash, end.at));
         let mut extras = Vec::new();
