@@ -64,10 +64,11 @@ fn scattered(n: usize) -> usize {
     usize::try_from((z ^ (z >> 31)) >> 16).unwrap()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn json() -> Vec<Attack> {
     let media = "application/json";
-    let list = |text: String| format!("[{}0]", text);
-    let other = |text: String| format!("[{}1]", text);
+    let list = |text: String| format!("[{text}0]");
+    let other = |text: String| format!("[{text}1]");
     let shuffled = |by: usize| {
         let items: Vec<String> =
             (0..60_000).map(|n| format!("{}", scattered(n / 2 + by * 1_000_000) % 500)).collect();
@@ -262,9 +263,9 @@ fn bombs() -> Vec<Attack> {
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     };
-    let small = |coding: &str| match coding {
-        "zstd" => zstd::stream::encode_all(&b"1"[..], 1).unwrap(),
-        _ => gzip(b"1"),
+    let small = |coding: &str| {
+        let zstd = || zstd::stream::encode_all(&b"1"[..], 1).unwrap();
+        if coding == "zstd" { zstd() } else { gzip(b"1") }
     };
     let bomb = |name, coding: &'static str, legacy: Vec<u8>| Attack {
         name,

@@ -107,13 +107,17 @@ impl Element {
         *next += 1;
         self.text = format!("words of number{next} here{next}");
         self.title = format!("title{next}");
-        self.children.iter_mut().for_each(|child| child.number(next));
+        for child in &mut self.children {
+            child.number(next);
+        }
     }
 
     fn write(&self, out: &mut String) {
         let Self { name, text, title, children } = self;
         out.push_str(&format!("<{name} title=\"{title}\"><b>{text}</b>"));
-        children.iter().for_each(|child| child.write(out));
+        for child in children {
+            child.write(out);
+        }
         out.push_str(&format!("</{name}>"));
     }
 

@@ -204,7 +204,9 @@ mod tests {
 
     fn attributes(tag: &str) -> usize {
         let mut open = Open { tag: true, attributes: 0, state: State::TagName };
-        tag.bytes().for_each(|byte| open.step(byte));
+        for byte in tag.bytes() {
+            open.step(byte);
+        }
         open.attributes
     }
 
