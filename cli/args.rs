@@ -333,6 +333,26 @@ A gate that saw too little is inconclusive (exit 4), never a pass.")]
     /// Places at which legacy differs from itself: list, accept, forget
     #[command(subcommand)]
     Noise(NoiseCommand),
+    /// Endpoints that nobody declared, as far as requests tell
+    #[command(after_long_help = "\
+Examples:
+  banyan shadow templates
+  banyan shadow templates --since 24h --toml >> banyan.toml
+
+Requests that no endpoint covers go to legacy. Up to 200 of them per second are looked at: method, path with classes for
+values ({int}, {uuid}, {slug}), query keys, status and media type are counted; no value is kept.")]
+    Templates(TemplatesArgs),
+}
+
+/// Which templates.
+#[derive(Debug, Args)]
+pub(crate) struct TemplatesArgs {
+    /// Only what was seen in this time: `24h`, `90s`, or Unix milliseconds
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Print `[[context.endpoint]]` tables to paste into banyan.toml
+    #[arg(long)]
+    pub(crate) toml: bool,
 }
 
 /// `banyan shadow rules ..`

@@ -13,6 +13,7 @@ mod serve;
 mod shadow;
 mod status;
 mod sync;
+mod template;
 
 use crate::args::{Arguments, Command, FixtureCommand, ShadowCommand};
 use crate::config;

@@ -3,6 +3,7 @@
 //! Owns every place where two parts that do not know each other meet. It exists so that the crates keep
 //! their import edges; an adapter copies fields and holds no rules of its own.
 
+pub(crate) mod advice;
 pub(crate) mod control;
 pub(crate) mod events;
 pub(crate) mod log;

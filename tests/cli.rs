@@ -56,6 +56,7 @@ pub(crate) const COMMANDS: &[&str] = &[
     "shadow noise list",
     "shadow noise accept",
     "shadow noise forget",
+    "shadow templates",
     "sync",
     "sync plan",
     "sync run",
@@ -169,6 +170,7 @@ fn the_commands_answer_on_an_untouched_installation() {
         &folder,
         &folder.run(&["route", "why", "GET", "/users//3/messages"]),
     );
+    snapshot("templates_of_nothing", &folder, &folder.run(&["shadow", "templates"]));
     snapshot("gate_of_nothing", &folder, &folder.run(&["shadow", "gate"]));
     snapshot("events_none", &folder, &folder.run(&["events", "status"]));
     snapshot("sync_none", &folder, &folder.run(&["sync", "plan"]));

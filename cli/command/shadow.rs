@@ -7,7 +7,7 @@ use crate::config::{Config, value};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::wiring::{control, shadow};
+use crate::wiring::{advice, control, shadow};
 use banyan_domain::Compiled;
 use banyan_report::{Gate, GateVerdict, Report, Style, render_gate, render_terminal};
 use banyan_shadow::{Declared, Period, assemble};
@@ -23,6 +23,7 @@ pub(crate) async fn run(
         ShadowCommand::Diff(args) => super::diff::run(args, output).await,
         ShadowCommand::Rules(command) => rules::run(config, command, output).await,
         ShadowCommand::Noise(command) => super::noise::run(config, command, output).await,
+        ShadowCommand::Templates(args) => super::template::run(config, args, output).await,
         ShadowCommand::Report(evidence) => {
             let report = build(config, evidence, None).await?;
             if output.is_json() {
@@ -91,6 +92,8 @@ async fn build(
     let table = store.table().await.map_err(|error| control::store_failure(&error))?;
     let stored =
         store.shadow_summary(since_ms).await.map_err(|error| control::store_failure(&error))?;
+    let found =
+        store.shadow_advice(since_ms).await.map_err(|error| control::store_failure(&error))?;
     let compiled = Compiled::new(&config.catalogue, &table).map_err(|_| {
         Failure::new("banyan::config::invalid", Exit::Config, "routes conflict")
             .hint("banyan check")
@@ -107,6 +110,7 @@ async fn build(
     let summary = shadow::summary(config, stored)?;
     let mut report = assemble(&summary, gate, &declared, period);
     report.rules = shadow::rule_reports(config, &summary, now_ms);
+    advice::fill(config, &found, &mut report);
     Ok(report)
 }
 

@@ -153,6 +153,8 @@ pub(crate) struct Shadow {
     pub(crate) noise_percent: f64,
     /// The file of accepted noise.
     pub(crate) noise_lock: String,
+    /// Paths of undeclared requests that are given instead of inferred.
+    pub(crate) templates: Vec<banyan_template::Pin>,
 }
 
 impl Shadow {
@@ -182,6 +184,16 @@ impl Shadow {
                 })
                 .collect(),
         };
+        let templates = section.strings("templates").unwrap_or_default();
+        let templates = templates.into_iter().filter_map(|item| {
+            let pin = banyan_template::Pin::new(&item.value);
+            pin.map_err(|rule| {
+                let text = format!("`shadow.templates`: {rule}");
+                section.problem(Problem::error(item.span, text));
+            })
+            .ok()
+        });
+        let templates = templates.collect();
         let (rules, protect) = super::rules::read(section, text);
         section.finish();
         Some(Self {
@@ -196,6 +208,7 @@ impl Shadow {
             protect,
             noise_percent: noise_percent?,
             noise_lock: relative_to(base, &noise_lock?),
+            templates,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Shadow reads wired to the control store: the tally goes there, the plan and the lag come from the agent.
 
+use super::advice;
 use crate::config::Config;
 use crate::config::noise::LockFile;
 use crate::exit::Exit;
@@ -49,6 +50,7 @@ pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
     settings.queue = QueueLimit { exchanges: section.queue, bytes: section.queue_bytes };
     settings.workers = section.workers;
     settings.rules = rules;
+    settings.pins = advice::pins(config);
     settings.recheck.settle.delays_ms.clone_from(&section.recheck_ms);
     settings.noise = NoiseConfig::with_percent(section.noise_percent);
     settings
@@ -249,6 +251,7 @@ fn stored(batch: TallyBatch) -> ShadowBatch {
             })
             .collect(),
         noise: batch.noise.into_iter().map(stored_noise).collect(),
+        advice: advice::stored(batch.advice),
     }
 }
 

@@ -9,8 +9,9 @@ use crate::metric::{Cause, Class};
 use crate::retry;
 use crate::ryw::now_ms;
 use crate::tee::Copied;
-use banyan_domain::Mirror;
-use banyan_shadow::{Exchange, Served, SkipReason};
+use banyan_domain::{Mirror, RequestKind};
+use banyan_shadow::{Exchange, Served, SkipReason, Undeclared};
+use http::header::CONTENT_TYPE;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource};
 
@@ -91,6 +92,30 @@ fn exchange(
         },
         at_ms: now_ms(),
     })
+}
+
+/// Tells shadow of an answered request that no endpoint covers; a copy is made only of the few that it wants.
+pub(crate) fn note_undeclared(
+    handoff: Option<&dyn Handoff>,
+    session: &Session,
+    error: Option<&Error>,
+    call: &Call,
+) {
+    let (Some(route), Some(handoff), None) = (&call.route, handoff, error) else { return };
+    let unmatched = route.decision.kind == RequestKind::Unmatched && !call.attempt.upgraded;
+    let Some(answer) = session.response_written().filter(|_| unmatched) else { return };
+    if !handoff.wants_undeclared(now_ms()) {
+        return;
+    }
+    let request = session.req_header();
+    let target = call.rewritten.as_deref().unwrap_or_else(|| request.raw_path());
+    let content_type = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    handoff.undeclared(Undeclared {
+        method: request.method.as_str().to_owned(),
+        target: String::from_utf8_lossy(target).into_owned(),
+        status: answer.status.as_u16(),
+        content_type: content_type.unwrap_or_default().to_owned(),
+    });
 }
 
 /// Counts a finished request, and logs one that broke off.

@@ -210,6 +210,7 @@ impl ProxyHttp for Life {
         let status = session.response_written().map_or(0, |head| head.status.as_u16());
         finish::settle_write(call);
         finish::hand_over(self.0.handoff.as_deref(), session, error, call);
+        finish::note_undeclared(self.0.handoff.as_deref(), session, error, call);
         finish::count(status, error, call);
         access::write(self.0.config.access_log, draw::percent(), session, call, status);
     }

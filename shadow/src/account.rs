@@ -3,6 +3,7 @@
 //! Owns the shared ledger and the promise that a read leaves exactly one outcome. What must stay true: the lock is held
 //! for map operations only; an [`Account`] that is dropped without a verdict (a task was stopped) counts as lost.
 
+use crate::advice::Sums;
 use crate::ask::Failure;
 use crate::ledger::{Ledger, LedgerLimit};
 use crate::noise::NoiseLedger;
@@ -10,6 +11,7 @@ use crate::queue::SkipCounter;
 use crate::redact::Redaction;
 use crate::sample::{self, Case};
 use crate::tally::{Outcome, Sample, TallyBatch};
+use crate::undeclared::Collector;
 use crate::{MirrorRequest, SkipReason, event, metric};
 use banyan_diff::{Comparison, Fragment, Part, Severity};
 use banyan_domain::EndpointName;
@@ -85,6 +87,16 @@ impl Books {
     /// A value in the form in which it may be stored.
     pub(crate) fn redacted(&self, part: &Part, value: &Fragment) -> String {
         self.redaction.fragment(part, value)
+    }
+
+    /// Counts undeclared requests, when it is time or nothing comes after.
+    pub(crate) fn enter_undeclared(&self, collector: &mut Collector, now_ms: u64, last: bool) {
+        collector.collect();
+        if last || collector.is_due(now_ms) {
+            let mut sums = Sums::default();
+            collector.take(now_ms, &mut sums);
+            self.ledger().advice().merge(sums);
+        }
     }
 
     /// Takes everything that waits to be saved, if anything does.

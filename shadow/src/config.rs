@@ -14,6 +14,7 @@ use crate::settle::SettleConfig;
 use crate::tally::TallyStore;
 use banyan_diff::{Budget, RuleSet};
 use banyan_domain::{ContextName, EndpointName, Generation, PathTemplate, Side};
+use banyan_template::Pin;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -50,6 +51,8 @@ pub struct ShadowConfig {
     pub samples_per_minute: u32,
     /// Limits of what waits for the store.
     pub ledger: LedgerLimit,
+    /// Templates of undeclared requests that are given, not inferred.
+    pub pins: Vec<Pin>,
     /// Time between two saves of the tally, in ms.
     pub flush_ms: u64,
     /// How long the queue may drain at shutdown, in ms; the rest is counted as lost.
@@ -115,6 +118,7 @@ impl ShadowConfig {
             redaction,
             samples_per_minute: 3,
             ledger: LedgerLimit::default(),
+            pins: Vec::new(),
             flush_ms: 500,
             drain_ms: 3_000,
         }

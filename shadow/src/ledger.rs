@@ -4,6 +4,7 @@
 //! merged into coarser spans of time, samples lose the oldest, distinct requests lose the newest; each loss is counted.
 //! What must stay true: pure; a count is never lost, only its time gets coarser.
 
+use crate::advice::Sums;
 use crate::metric;
 use crate::noise::NoiseLedger;
 use crate::tally::{
@@ -56,6 +57,7 @@ pub(crate) struct Ledger {
     samples: VecDeque<Sample>,
     fingerprints: BTreeMap<(EndpointName, u64), (u64, bool)>,
     done: Vec<u64>,
+    advice: Sums,
 }
 
 impl Ledger {
@@ -123,9 +125,16 @@ impl Ledger {
         self.done.push(tag);
     }
 
+    pub(crate) fn advice(&mut self) -> &mut Sums {
+        &mut self.advice
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         let nothing = self.outcomes.is_empty() && self.samples.is_empty();
-        nothing && self.fingerprints.is_empty() && self.noise.is_empty()
+        nothing
+            && self.fingerprints.is_empty()
+            && self.noise.is_empty()
+            && self.advice.is_empty()
     }
 
     /// How much waits, for the log.
@@ -179,6 +188,7 @@ impl Ledger {
             fingerprints: fingerprints.collect(),
             done: self.done.clone(),
             noise: self.noise.counts(),
+            advice: self.advice.rows(),
         }
     }
 
@@ -189,6 +199,7 @@ impl Ledger {
         merge(&mut self.differences, newer.differences);
         merge(&mut self.hidden, newer.hidden);
         self.noise.merge(newer.noise);
+        self.advice.merge(newer.advice);
         newer.samples.into_iter().for_each(|sample| self.sample(sample));
         for ((endpoint, fingerprint), (at_ms, mismatched)) in newer.fingerprints {
             self.fingerprint(at_ms, &endpoint, fingerprint, mismatched);

@@ -6,6 +6,7 @@
 //! mismatch counts as one; no value of an answer leaves the process.
 
 mod account;
+mod advice;
 mod ask;
 mod backoff;
 mod clock;
@@ -33,8 +34,10 @@ mod shadow;
 mod skip;
 mod summary;
 mod tally;
+mod undeclared;
 mod worker;
 
+pub use advice::{Advice, LostCount, SuggestionCount, TemplateCount};
 pub use ask::{Answer, Ask, AskError};
 pub use backoff::BackoffConfig;
 pub use clock::{Clock, Sleep, SystemClock};
@@ -59,3 +62,4 @@ pub use tally::{
     DifferenceCount, Fingerprint, HiddenCount, NoiseCount, NoiseSums, Outcome, OutcomeCount,
     Sample, TallyBatch, TallyError, TallyStore,
 };
+pub use undeclared::Undeclared;

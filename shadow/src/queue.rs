@@ -5,8 +5,10 @@
 //! holds while it works, and every exchange that was offered leaves as a [`Queued`] or as a counted skip.
 
 use crate::metric;
+use crate::undeclared::{self, Collector, Intake, Undeclared};
 use crate::{Exchange, SkipReason};
 use banyan_domain::EndpointName;
+use banyan_template::Pin;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,12 +44,14 @@ pub struct ShadowHandle {
     shared: Arc<Shared>,
     sender: mpsc::Sender<Queued>,
     tap: Option<Arc<dyn Tap>>,
+    undeclared: Intake,
 }
 
 /// The workers' end.
 pub struct ShadowQueue {
     shared: Arc<Shared>,
     receiver: mpsc::Receiver<Queued>,
+    undeclared: Option<(Intake, mpsc::Receiver<Undeclared>)>,
 }
 
 /// An exchange that waited, with its share of the byte limit; dropping it gives the share back.
@@ -73,7 +77,10 @@ pub fn queue(limit: QueueLimit) -> (ShadowHandle, ShadowQueue) {
         skips: Mutex::new(BTreeMap::new()),
     });
     let (sender, receiver) = mpsc::channel(limit.exchanges.max(1));
-    (ShadowHandle { shared: shared.clone(), sender, tap: None }, ShadowQueue { shared, receiver })
+    let (intake, requests) = undeclared::channel();
+    let undeclared = Some((intake.clone(), requests));
+    let handle = ShadowHandle { shared: shared.clone(), sender, tap: None, undeclared: intake };
+    (handle, ShadowQueue { shared, receiver, undeclared })
 }
 
 impl ShadowHandle {
@@ -109,6 +116,17 @@ impl ShadowHandle {
         Ok(())
     }
 
+    /// Whether a request that no endpoint covers is looked at now; ask before making an [`Undeclared`]. One that is not is
+    /// counted.
+    pub fn wants_undeclared(&self, now_ms: u64) -> bool {
+        self.undeclared.wants(now_ms)
+    }
+
+    /// Hands over a request that no endpoint covers; never waits.
+    pub fn undeclared(&self, request: Undeclared) {
+        self.undeclared.offer(request);
+    }
+
     /// Counts a read that is not offered, with the reason.
     pub fn skip(&self, endpoint: &EndpointName, reason: SkipReason) {
         metric::skipped(endpoint, reason);
@@ -133,6 +151,11 @@ impl ShadowQueue {
     /// Takes the skips that were counted since the last call.
     pub fn take_skips(&self) -> Vec<(EndpointName, SkipReason, u64)> {
         self.counter().take()
+    }
+
+    /// The collection of undeclared requests, once.
+    pub(crate) fn collector(&mut self, pins: Vec<Pin>) -> Option<Collector> {
+        self.undeclared.take().map(|(intake, requests)| intake.collector(requests, pins))
     }
 
     /// A view on the skips alone, for the task that saves them.

@@ -9,8 +9,8 @@ use crate::queue::{ShadowHandle, ShadowQueue, SkipCounter, queue};
 use crate::tally::TallyStore;
 use crate::worker::{Core, mirror};
 use crate::{Ask, event};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -91,6 +91,8 @@ async fn run(
     cancel: CancellationToken,
 ) -> Drained {
     let skips = queue.counter();
+    *core.collector.lock().unwrap_or_else(PoisonError::into_inner) =
+        queue.collector(core.config.pins.clone());
     let saved = CancellationToken::new();
     let saver = tokio::spawn(save_often(core.clone(), skips.clone(), store.clone(), saved.clone()));
     let mut workers = Workers::new(core.config.workers);
@@ -192,6 +194,9 @@ async fn save_often(
 /// Saves what was counted since the last time; what cannot be saved is kept. True unless the store refused.
 async fn save(core: &Core, skips: &SkipCounter, store: &dyn TallyStore) -> bool {
     core.books.enter_skips(skips, core.clock.now_ms());
+    if let Some(collector) = &mut *core.collector.lock().unwrap_or_else(PoisonError::into_inner) {
+        core.books.enter_undeclared(collector, core.clock.now_ms(), core.is_closing());
+    }
     let Some((ledger, batch)) = core.books.take() else { return true };
     let mut unsaved = Unsaved { core, ledger: Some(ledger) };
     match store.save(batch).await {

@@ -24,6 +24,8 @@ pub struct TallyBatch {
     pub done: Vec<u64>,
     /// What looks for noise saw.
     pub noise: Vec<NoiseCount>,
+    /// Templates of undeclared requests, and candidate rules.
+    pub advice: crate::Advice,
 }
 
 /// What looks for noise saw at one place; with empty shape and kind, of all places of the endpoint.

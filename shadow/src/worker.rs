@@ -14,11 +14,12 @@ use crate::queue::Queued;
 use crate::recheck::Rechecks;
 use crate::renaming::Renamings;
 use crate::tally::Outcome;
+use crate::undeclared::Collector;
 use crate::{Answer, Ask, Exchange, MirrorRequest, Served, SkipReason};
 use banyan_diff::{Comparison, Day, RuleSet, Verdict};
 use banyan_domain::{ContextName, EndpointName, Generation, Side};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// From this size on, a comparison may take milliseconds and goes to a thread of its own.
 const APART_BYTES: usize = 256 << 10;
@@ -36,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) looks: Looks,
     pub(crate) closing: AtomicBool,
     renamings: Renamings,
+    /// Set when shadowing runs.
+    pub(crate) collector: Mutex<Option<Collector>>,
     unknown: EndpointConfig,
 }
 
@@ -72,6 +75,7 @@ impl Core {
             clock: ports.clock.clone(),
             books: Arc::new(books),
             closing: AtomicBool::new(false),
+            collector: Mutex::new(None),
             dice,
             config,
         }

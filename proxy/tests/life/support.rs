@@ -12,7 +12,7 @@ use banyan_domain::{
     Generation, PathTemplate, Percent, Phase, RouteTable, Side,
 };
 use banyan_proxy::{Drained, Handoff, Listen, Live, Proxy, ProxyConfig, ProxyError, Upstream};
-use banyan_shadow::{Exchange, SkipReason};
+use banyan_shadow::{Exchange, SkipReason, Undeclared};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
@@ -142,12 +142,22 @@ async fn answer(State(fake): State<FakeSide>, request: Request) -> Response {
 pub(crate) struct Recorder {
     offered: Mutex<Vec<Exchange>>,
     skipped: Mutex<Vec<SkipReason>>,
+    undeclared: Mutex<Vec<Undeclared>>,
     changed: Notify,
 }
 
 impl Handoff for Recorder {
     fn offer(&self, exchange: Exchange) {
         self.offered.lock().unwrap().push(exchange);
+        self.changed.notify_waiters();
+    }
+
+    fn wants_undeclared(&self, _now_ms: u64) -> bool {
+        true
+    }
+
+    fn undeclared(&self, request: Undeclared) {
+        self.undeclared.lock().unwrap().push(request);
         self.changed.notify_waiters();
     }
 
@@ -169,6 +179,12 @@ impl Recorder {
 
     pub(crate) fn skipped(&self) -> Vec<SkipReason> {
         self.skipped.lock().unwrap().clone()
+    }
+
+    /// Waits until this many undeclared requests were told, and gives them.
+    pub(crate) async fn undeclared(&self, count: usize) -> Vec<Undeclared> {
+        wait_until(&self.changed, || self.undeclared.lock().unwrap().len() >= count).await;
+        self.undeclared.lock().unwrap().clone()
     }
 
     /// Waits until this many reads were offered or skipped.

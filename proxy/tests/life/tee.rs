@@ -115,3 +115,16 @@ async fn a_dead_new_side_changes_nothing_for_the_clients_of_a_shadowed_endpoint(
     }
     world.recorder.handed_over(20).await;
 }
+
+#[tokio::test]
+async fn a_request_that_no_endpoint_covers_is_told_with_its_answer() {
+    let world = World::start(Phase::Shadow).await;
+    world.asked("/tracks/1?page=2", "ada").await;
+    world.client.post(world.url("/session")).body("x").send().await.unwrap();
+    world.asked("/users/3/messages", "ada").await;
+    let told = world.recorder.undeclared(2).await;
+    let mut targets: Vec<(&str, &str, u16)> =
+        told.iter().map(|r| (r.method.as_str(), r.target.as_str(), r.status)).collect();
+    targets.sort_unstable();
+    assert_eq!(targets, [("GET", "/tracks/1?page=2", 200), ("POST", "/session", 200)]);
+}

@@ -7,6 +7,7 @@
 //! transaction with its audit row; refused tries are audited too; a process never goes back to an older
 //! generation than the one it has applied.
 
+pub mod advice;
 pub mod agent;
 pub mod audit;
 pub mod clock;
@@ -23,6 +24,7 @@ pub mod why;
 
 mod metric;
 
+pub use advice::Advice;
 pub use agent::{Agent, AgentError, AgentOptions};
 pub use audit::{AuditEntry, AuditOutcome, Committed, GenerationRecord};
 pub use clock::{Clock, system_clock};

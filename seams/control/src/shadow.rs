@@ -5,6 +5,7 @@
 //! counts them and does not judge them, with one exception, [`is_compared`] and [`is_confirmed`], for the
 //! two numbers of the status line.
 
+use crate::advice::Advice;
 use banyan_domain::EndpointName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,6 +26,9 @@ pub struct ShadowBatch {
     /// What looks for noise saw.
     #[serde(default)]
     pub noise: Vec<NoiseCount>,
+    /// Templates of undeclared requests, and candidate rules.
+    #[serde(default)]
+    pub advice: Advice,
 }
 
 /// What looks for noise saw at one place; with empty shape and kind, of the whole endpoint.

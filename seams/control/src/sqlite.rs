@@ -6,6 +6,7 @@
 //! write in `BEGIN IMMEDIATE` (so that nobody reads, decides and then finds the row changed); a file that
 //! was removed or replaced under us is noticed and never written to.
 
+mod advice;
 mod instance;
 mod lease;
 mod noise;
@@ -18,6 +19,7 @@ mod sync;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use crate::advice::Advice;
 use crate::audit::{AuditEntry, Committed, GenerationRecord};
 use crate::error::{CommitError, ControlError};
 use crate::instance::{Instance, InstanceReport};
@@ -405,6 +407,10 @@ impl ControlStore for SqliteStore {
         shape: Option<&str>,
     ) -> Result<u64, ControlError> {
         shadow::forget_noise(&self.file, endpoint, shape).await
+    }
+
+    async fn shadow_advice(&self, since_ms: Option<u64>) -> Result<Advice, ControlError> {
+        advice::all(&self.file, since_ms.unwrap_or(0)).await
     }
 
     async fn forget_shadow(&self, endpoint: &EndpointName) -> Result<u64, ControlError> {

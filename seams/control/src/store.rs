@@ -5,6 +5,7 @@
 //! one transaction; the audit also gets the tries that came to nothing; generations are contiguous and
 //! never reused; nothing here panics or blocks the runtime on the store's behalf.
 
+use crate::advice::Advice;
 use crate::audit::{AuditEntry, Committed, GenerationRecord};
 use crate::clock::{Clock, system_clock};
 use crate::error::{CommitError, ControlError};
@@ -113,6 +114,10 @@ pub trait ControlStore: Send + Sync + 'static {
         endpoint: &EndpointName,
         shape: Option<&str>,
     ) -> Result<u64, ControlError>;
+
+    /// Templates of undeclared requests and candidate rules that were last seen at or after `since_ms`; their counts are
+    /// over all time that is kept.
+    async fn shadow_advice(&self, since_ms: Option<u64>) -> Result<Advice, ControlError>;
 
     /// Forgets all shadow evidence of an endpoint; says how many rows went.
     async fn forget_shadow(&self, endpoint: &EndpointName) -> Result<u64, ControlError>;

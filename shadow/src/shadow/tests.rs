@@ -191,7 +191,7 @@ async fn overflow_is_counted_and_every_read_leaves_exactly_one_outcome() {
         config,
         |_| {},
         |side, request| match (side, request.path_and_query.len() % 4) {
-            (Side::New, 0) => Err(AskError::Timeout),
+            (Side::New, 0) => Err(AskError::Unreachable),
             (Side::New, 1) => Ok(json(500, "{}")),
             (Side::New, 2) => Ok(json(200, r#"{"a":2}"#)),
             (Side::New | Side::Legacy, _) => Ok(json(200, r#"{"a":1}"#)),
@@ -269,4 +269,34 @@ async fn stopping_drains_the_queue_and_counts_what_is_left_over() {
     let matched = 100 - drained.lost;
     let all = [("match", "", matched), ("skipped", "shutdown", drained.lost)];
     assert_eq!(list(&store), expected(&all));
+}
+
+#[tokio::test]
+async fn undeclared_requests_are_saved_as_templates() {
+    let run = Run::start(|_, _| Err(AskError::Unreachable));
+    for n in 0..6 {
+        assert!(run.handle.wants_undeclared(run.clock.now_ms()));
+        run.handle.undeclared(crate::Undeclared {
+            method: "GET".to_owned(),
+            target: format!("/tracks/{n}?secret_token=tok{n}"),
+            status: 200,
+            content_type: "application/json".to_owned(),
+        });
+    }
+    run.pass(3).await;
+    let store = run.finish().await;
+    let rows: Vec<String> = store
+        .batches
+        .lock()
+        .unwrap()
+        .iter()
+        .flat_map(|batch| &batch.advice.templates)
+        .map(|row| {
+            format!(
+                "{} {}?{} {} {} {}",
+                row.method, row.path, row.query, row.status, row.media, row.count
+            )
+        })
+        .collect();
+    assert_eq!(rows, ["GET /tracks/{int}?secret_token 2xx application/json 6"]);
 }

@@ -252,6 +252,11 @@ impl Templates {
         (templates, std::mem::take(&mut self.lost))
     }
 
+    /// Nodes that are kept: how much a listing costs.
+    pub fn nodes(&self) -> usize {
+        self.nodes
+    }
+
     /// Requests that are under no template.
     pub fn lost(&self) -> Lost {
         self.lost

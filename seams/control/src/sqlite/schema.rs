@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// One entry per schema version, in order; the last is the newest one known.
-const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
+const MIGRATIONS: [&[&str]; 2] = [&[VERSION_1], VERSION_2];
 
 /// How often switching a fresh file to WAL is tried again while another process does the same: SQLite
 /// answers BUSY there without waiting.
@@ -99,8 +99,8 @@ CREATE TABLE component_status (
 ) WITHOUT ROWID;
 ";
 
-/// What shadow reads keep since version 2: every table of theirs that came later than the first ones.
-const VERSION_2: &str = super::noise::CREATE;
+/// What shadow reads keep beside the first tables, a part per file that owns tables.
+const VERSION_2: &[&str] = &[super::noise::CREATE, super::advice::CREATE];
 
 const CREATE_VERSION: &str = "CREATE TABLE IF NOT EXISTS banyan_schema (version INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL)";
 const SELECT_VERSION: &str = "SELECT COALESCE(MAX(version), 0) FROM banyan_schema";
@@ -137,9 +137,11 @@ async fn attempt(write: &SqlitePool, path: &Path, now_ms: u64) -> Result<(), Con
 }
 
 async fn migrate(tx: &mut Tx, found: u64, now_ms: u64) -> Result<(), sqlx::Error> {
-    for (version, statements) in (1u64..).zip(MIGRATIONS) {
+    for (version, parts) in (1u64..).zip(MIGRATIONS) {
         if version > found {
-            sqlx::raw_sql(statements).execute(&mut **tx).await?;
+            for statements in parts.iter().copied() {
+                sqlx::raw_sql(statements).execute(&mut **tx).await?;
+            }
             let row = sqlx::query(INSERT_VERSION).bind(to_db(version)).bind(to_db(now_ms));
             row.execute(&mut **tx).await?;
         }

@@ -4,7 +4,7 @@
 //! resolution in time; every table is bounded by time or by number.
 
 use super::number::{from_db, to_db};
-use super::{File, Tx, noise};
+use super::{File, Tx, advice, noise};
 use crate::error::ControlError;
 use crate::shadow::{
     DifferenceTotal, EndpointShadow, Fingerprint, HiddenTotal, Outcomes, Sample, ShadowBatch,
@@ -118,6 +118,7 @@ pub(super) async fn record(file: &File, batch: &ShadowBatch) -> Result<(), Contr
         add_counts(&mut tx, batch).await?;
         noise::add(&mut tx, &batch.noise, bucket).await?;
         add_samples(&mut tx, file, &batch.samples).await?;
+        advice::add(&mut tx, &batch.advice).await?;
         add_fingerprints(&mut tx, file, &batch.fingerprints).await
     };
     written.await.map_err(|error| file.fail(error))?;
@@ -321,7 +322,7 @@ fn sample(row: SampleRow) -> Result<Sample, ControlError> {
 pub(super) async fn forget(file: &File, endpoint: &EndpointName) -> Result<u64, ControlError> {
     let mut tx = file.begin().await?;
     let mut gone = 0;
-    for statement in FORGET {
+    for statement in FORGET.into_iter().chain([advice::FORGET]) {
         let result = sqlx::query(statement).bind(endpoint.as_str()).execute(&mut *tx).await;
         gone += result.map_err(|error| file.fail(error))?.rows_affected();
     }
@@ -357,8 +358,11 @@ pub(super) async fn maintain(file: &File) -> Result<(), ControlError> {
         sqlx::query(add).bind(whole_minutes).execute(&mut *tx).await.map_err(fail)?;
         sqlx::query(delete).bind(whole_minutes).execute(&mut *tx).await.map_err(fail)?;
     }
-    for statement in DELETE_OLD {
+    for statement in DELETE_OLD.into_iter().chain(advice::DELETE_OLD) {
         sqlx::query(statement).bind(kept).execute(&mut *tx).await.map_err(fail)?;
+    }
+    for statement in advice::TRIM {
+        sqlx::query(statement).execute(&mut *tx).await.map_err(fail)?;
     }
     file.end(tx).await
 }

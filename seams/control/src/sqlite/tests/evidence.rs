@@ -1,4 +1,5 @@
 use super::world::{T0, World, endpoint};
+use crate::advice::{Advice, LostCount, SuggestionCount, TemplateCount};
 use crate::shadow::{
     DifferenceCount, Fingerprint, HiddenCount, OutcomeCount, Sample, ShadowBatch, ShadowLimits,
 };
@@ -259,4 +260,48 @@ async fn the_status_board_shows_the_last_word_and_its_age() {
     let board = store.statuses().await.unwrap();
     assert_eq!(board.len(), 1);
     assert_eq!((board[0].detail["lag"].as_u64(), board[0].age_ms), (Some(0), 1_500));
+}
+
+#[tokio::test]
+async fn advice_adds_up_is_forgotten_with_its_endpoint_and_ends_with_its_time() {
+    let world = World::new();
+    let store = world.store().await;
+    let template = |at_ms: u64, path: &str, count: u64| TemplateCount {
+        at_ms,
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        query: "page".to_owned(),
+        status: "2xx".to_owned(),
+        media: "text/html".to_owned(),
+        count,
+    };
+    let suggestion = |explained: u64| SuggestionCount {
+        at_ms: T0,
+        endpoint: endpoint(LIST),
+        shape: "$.messages[*].created_at".to_owned(),
+        kind: "value_changed:time_format".to_owned(),
+        transition: "rails-time -> iso8601".to_owned(),
+        rule: "at = \"$.messages[*].created_at\"\ndo = \"time\"\n".to_owned(),
+        explained,
+        seen: explained + 1,
+        hides_breaking: 1,
+    };
+    let batch = |advice: Advice| ShadowBatch { advice, ..ShadowBatch::default() };
+    for at in [T0, T0 + 9] {
+        let lost = LostCount { at_ms: at, reason: "misses".to_owned(), count: 2 };
+        let advice = Advice {
+            templates: vec![template(at, "/users/{int}", 3), template(T0, "/old", 1)],
+            lost: vec![lost],
+            suggestions: vec![suggestion(4)],
+        };
+        store.record_shadow(&batch(advice)).await.unwrap();
+    }
+    let advice = store.shadow_advice(None).await.unwrap();
+    assert_eq!(advice.templates, [template(T0, "/old", 2), template(T0 + 9, "/users/{int}", 6)]);
+    assert_eq!((advice.lost[0].count, advice.suggestions.len()), (4, 1));
+    let found = &advice.suggestions[0];
+    assert_eq!((found.explained, found.seen, found.hides_breaking), (8, 10, 2));
+    assert_eq!(store.shadow_advice(Some(T0 + 1)).await.unwrap().templates.len(), 1);
+    assert_eq!(store.forget_shadow(&endpoint(LIST)).await.unwrap(), 1);
+    assert!(store.shadow_advice(None).await.unwrap().suggestions.is_empty());
 }
