@@ -33,6 +33,7 @@ mod pairs;
 mod path;
 mod record;
 mod rule;
+mod suggest;
 mod text;
 mod time;
 mod transition;
@@ -55,4 +56,5 @@ pub use rule::{
     RuleSet, RuleSource, RuleState, Run, Scope, StatusScope, StatusScopeError, TimeFormat,
     TimeRule, Tolerance, Types, UnknownRule, builtin_ids, rules_from_array, rules_from_toml,
 };
+pub use suggest::{Cause, Mismatch, Suggester, Suggestion, Tally, cover, propose, suggest};
 pub use verdict::{Severity, Verdict, Why};

@@ -4,6 +4,7 @@
 
 pub(crate) mod body;
 pub(crate) mod head;
+pub(crate) mod html;
 pub(crate) mod json;
 pub(crate) mod rails;
 
@@ -74,6 +75,7 @@ pub(crate) fn severity(kind: &str) -> Severity {
         | "scalar_as_string"
         | "key_missing"
         | "key_renamed"
+        | "elem_moved"
         | "elem_missing" => Severity::Breaking,
         "array_reordered" => Severity::Order,
         "key_extra" | "header_missing" | "header_extra" | "cookie_extra" => Severity::Additive,
@@ -121,13 +123,22 @@ pub(crate) fn harmless_headers(answer: &mut Answer, dice: &mut Dice) {
     }
 }
 
-/// Plants into the JSON body of a new answer.
+/// Plants into the JSON body of a new answer; at times into one of many documents in a stream.
 pub(crate) fn in_json(
     dice: &mut Dice,
     plant: impl Fn(&mut Dice, &mut J) -> Option<Vec<Found>>,
 ) -> Option<Pair> {
-    let legacy = World::new(dice).json();
+    let stream = dice.percent(10);
+    let mut world = World::new(dice);
+    let mut legacy = if stream { world.answer("feed") } else { world.json() };
     let mut new = legacy.clone();
+    if let Body::NdJson(docs) = &mut legacy.body {
+        let mut all = J::Arr(docs.clone());
+        let found = plant(dice, &mut all)?;
+        let J::Arr(docs) = all else { return None };
+        new.body = Body::NdJson(docs);
+        return Some(pair(&legacy, &new, found, dice));
+    }
     let found = plant(dice, new.json_mut())?;
     Some(pair(&legacy, &new, found, dice))
 }
@@ -153,7 +164,7 @@ pub(crate) fn ignore(at: &str) -> Rule {
 }
 
 pub(crate) fn catalogue() -> Vec<Cause> {
-    [json::causes(), head::causes(), body::causes(), rails::causes()]
+    [json::causes(), head::causes(), body::causes(), html::causes(), rails::causes()]
         .into_iter()
         .flatten()
         .collect()

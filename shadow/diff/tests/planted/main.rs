@@ -10,6 +10,7 @@ mod html;
 mod json;
 mod noise;
 mod score;
+mod suggestion;
 mod world;
 
 use std::collections::BTreeMap;

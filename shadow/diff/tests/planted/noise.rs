@@ -14,7 +14,7 @@ pub(crate) fn equal_up_to_noise(dice: &mut Dice) -> Pair {
     if dice.percent(90) {
         headers(&mut new, dice);
     }
-    if matches!(legacy.body, Body::Json(_)) {
+    if matches!(legacy.body, Body::Json(_) | Body::NdJson(_)) {
         if dice.percent(80) {
             new.style = Style::random(dice);
         }

@@ -56,6 +56,7 @@ pub(crate) fn causes() -> Vec<Cause> {
         cause("page shifted by one", page_shifted),
         cause("list shuffled", shuffled),
         cause("element moved", elem_moved),
+        cause("element in another list", moved_elsewhere),
         cause("identity changed", identity_changed),
     ]
 }
@@ -394,6 +395,17 @@ fn key_extra(dice: &mut Dice) -> Option<super::Pair> {
     })
 }
 
+/// Whether a value says enough to be recognised under another name.
+fn is_telling(value: &J) -> bool {
+    match value {
+        J::Null | J::Bool(_) => false,
+        J::Num(text) => text.bytes().filter(u8::is_ascii_digit).count() >= 3,
+        J::Str(text) => text.len() >= 4,
+        J::Arr(items) => !items.is_empty(),
+        J::Obj(members) => !members.is_empty(),
+    }
+}
+
 fn key_renamed(dice: &mut Dice) -> Option<super::Pair> {
     in_json(dice, |dice, json| {
         let fits = |place: &Place, value: &J| {
@@ -407,16 +419,8 @@ fn key_renamed(dice: &mut Dice) -> Option<super::Pair> {
         let J::Obj(members) = json.at_mut(&object) else { return None };
         let member = members.iter_mut().find(|(own, _)| own == name)?;
         "planted_name".clone_into(&mut member.0);
-        // A value that says enough is recognised under its new name.
-        let telling = match &member.1 {
-            J::Str(text) => text.len() >= 4,
-            J::Num(lexeme) => lexeme.parse::<f64>().is_ok_and(|n| n.abs() >= 100.0),
-            J::Arr(items) => !items.is_empty(),
-            J::Obj(members) => !members.is_empty(),
-            J::Null | J::Bool(_) => false,
-        };
         let class = class(&member.1);
-        if telling {
+        if is_telling(&member.1) {
             return Some(vec![Found::at("key_renamed", &place, &format!("{class} -> {class}"))]);
         }
         Some(vec![
@@ -427,6 +431,31 @@ fn key_renamed(dice: &mut Dice) -> Option<super::Pair> {
                 &format!("absent -> {class}"),
             ),
         ])
+    })
+}
+
+/// An element of one list turns up in another one.
+fn moved_elsewhere(dice: &mut Dice) -> Option<super::Pair> {
+    in_json(dice, |dice, json| {
+        let keyed = |_: &Place, value: &J| {
+            value.identity().is_some() && matches!(value, J::Arr(items) if items.len() > 1)
+        };
+        let from = choose(dice, json, keyed)?;
+        let name = from.last().cloned();
+        let to = choose(dice, json, |place, value| {
+            *place != from
+                && place.last() == name.as_ref()
+                && value.identity().is_some()
+                && !place.starts_with(&from)
+                && !from.starts_with(place)
+        })?;
+        let J::Arr(items) = json.at_mut(&from) else { return None };
+        let at = dice.below(items.len());
+        let item = items.remove(at);
+        let J::Arr(items) = json.at_mut(&to) else { return None };
+        items.push(item);
+        let place = [from.as_slice(), &[Step::At(at)]].concat();
+        Some(vec![Found::at("elem_moved", &place, "object -> object")])
     })
 }
 
