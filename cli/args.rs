@@ -374,6 +374,26 @@ idle: it hid nothing, which says nothing.")]
         #[arg(long, value_name = "NAME")]
         endpoint: Option<String>,
     },
+    /// Rules that would explain confirmed mismatches, ready to paste
+    #[command(after_long_help = "\
+Examples:
+  banyan shadow rules suggest
+  banyan shadow rules suggest --endpoint messages.list > candidates.toml
+
+Each rule was tried on mismatches while their answers were in memory: how many it explains, how many it leaves, and in how
+many it would also have hidden a breaking difference. Protected places get no suggestion; nothing is put into effect.")]
+    Suggest(SuggestArgs),
+}
+
+/// Which suggestions.
+#[derive(Debug, Args)]
+pub(crate) struct SuggestArgs {
+    /// Only what was seen in this time: `24h`, `90s`, or Unix milliseconds
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only for this endpoint
+    #[arg(long, value_name = "NAME")]
+    pub(crate) endpoint: Option<String>,
 }
 
 /// Which job.

@@ -52,6 +52,7 @@ pub(crate) const COMMANDS: &[&str] = &[
     "shadow diff",
     "shadow rules",
     "shadow rules list",
+    "shadow rules suggest",
     "shadow noise",
     "shadow noise list",
     "shadow noise accept",
@@ -170,6 +171,7 @@ fn the_commands_answer_on_an_untouched_installation() {
         &folder,
         &folder.run(&["route", "why", "GET", "/users//3/messages"]),
     );
+    snapshot("suggestions_of_nothing", &folder, &folder.run(&["shadow", "rules", "suggest"]));
     snapshot("templates_of_nothing", &folder, &folder.run(&["shadow", "templates"]));
     snapshot("gate_of_nothing", &folder, &folder.run(&["shadow", "gate"]));
     snapshot("events_none", &folder, &folder.run(&["events", "status"]));

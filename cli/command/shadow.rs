@@ -1,6 +1,7 @@
 //! `banyan shadow report|gate|rules`; `diff` has a file of its own.
 
 mod rules;
+mod suggest;
 
 use crate::args::{Evidence, ShadowCommand};
 use crate::config::{Config, value};

@@ -2,9 +2,11 @@
 
 use crate::config::Config;
 use banyan_control::advice as store;
-use banyan_report::{Report, TemplateReport};
+use banyan_diff::{Cause, Suggestion, Tally, cover, rules_from_toml};
+use banyan_report::{Report, SuggestionReport, TemplateReport};
 use banyan_shadow::Advice;
 use banyan_template::{Limits, Pin, Seen, StatusClass, Template, Templates};
+use std::collections::BTreeMap;
 
 /// The shadow's advice in the store's words: the same fields.
 pub(crate) fn stored(advice: Advice) -> store::Advice {
@@ -89,6 +91,23 @@ pub(crate) fn fill(config: &Config, advice: &store::Advice, report: &mut Report)
             query: template.query,
         })
         .collect();
+    report.suggestions = suggestions(advice)
+        .into_iter()
+        .map(|(endpoint, suggestion)| SuggestionReport {
+            endpoint,
+            cause: causes(&suggestion),
+            rule: suggestion.rule,
+            explains: suggestion.explains,
+            of: suggestion.of,
+            hides_breaking: suggestion.hides_breaking,
+        })
+        .collect();
+}
+
+/// What a rule explains, on one line.
+fn causes(suggestion: &Suggestion) -> String {
+    let line = |cause: &Cause| format!("{} {} {}", cause.shape, cause.kind, cause.transition);
+    suggestion.causes.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 
 /// How a template answered: `412 2xx text/html, 3 5xx`.
@@ -98,4 +117,33 @@ pub(crate) fn answers(template: &Template) -> String {
         text.trim_end().to_owned()
     });
     answers.collect::<Vec<_>>().join(", ")
+}
+
+/// The rules that explain most, per endpoint, limited to it.
+pub(crate) fn suggestions(advice: &store::Advice) -> Vec<(String, Suggestion)> {
+    let mut tallies: BTreeMap<&str, Vec<Tally>> = BTreeMap::new();
+    for row in &advice.suggestions {
+        tallies.entry(row.endpoint.as_str()).or_default().push(Tally {
+            cause: Cause {
+                shape: row.shape.clone(),
+                kind: row.kind.clone(),
+                transition: row.transition.clone(),
+            },
+            rule: row.rule.clone(),
+            explained: row.explained,
+            seen: row.seen,
+            hides_breaking: row.hides_breaking,
+        });
+    }
+    let mut found = Vec::new();
+    for (endpoint, tallies) in tallies {
+        for mut suggestion in cover(&tallies) {
+            let rules = rules_from_toml(&suggestion.rule).unwrap_or_default();
+            let Some(rule) = rules.into_iter().next() else { continue };
+            suggestion.rule = rule.for_endpoint(endpoint).to_toml();
+            found.push((endpoint.to_owned(), suggestion));
+        }
+    }
+    found.sort_by(|(a, x), (b, y)| (y.explains, a).cmp(&(x.explains, b)));
+    found
 }

@@ -21,6 +21,7 @@ pub(crate) async fn run(
         RulesCommand::List { since, endpoint } => {
             list(config, since.as_deref(), endpoint.as_deref(), output).await
         }
+        RulesCommand::Suggest(args) => super::suggest::run(config, args, output).await,
     }
 }
 
