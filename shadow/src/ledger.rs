@@ -131,10 +131,7 @@ impl Ledger {
 
     pub(crate) fn is_empty(&self) -> bool {
         let nothing = self.outcomes.is_empty() && self.samples.is_empty();
-        nothing
-            && self.fingerprints.is_empty()
-            && self.noise.is_empty()
-            && self.advice.is_empty()
+        nothing && self.fingerprints.is_empty() && self.noise.is_empty() && self.advice.is_empty()
     }
 
     /// How much waits, for the log.
