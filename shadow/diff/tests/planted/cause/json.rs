@@ -399,7 +399,7 @@ fn key_extra(dice: &mut Dice) -> Option<super::Pair> {
 fn is_telling(value: &J) -> bool {
     match value {
         J::Null | J::Bool(_) => false,
-        J::Num(text) => text.bytes().filter(u8::is_ascii_digit).count() >= 3,
+        J::Num(text) => text.parse::<f64>().is_ok_and(|number| number.abs() >= 100.0),
         J::Str(text) => text.len() >= 4,
         J::Arr(items) => !items.is_empty(),
         J::Obj(members) => !members.is_empty(),
