@@ -29,7 +29,11 @@ use std::sync::Arc;
 /// Exit 3 when the accepted noise cannot be read, exit 6 when the redaction key can neither be read nor made.
 pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
     let section = &config.shadow;
-    let rules = section.rules.on(Day::of_unix_ms(super::control::now_ms()));
+    let today = Day::of_unix_ms(super::control::now_ms());
+    for rule in section.rules.rules().filter(|rule| rule.is_expired(today)) {
+        tracing::warn!(rule = %rule.id(), "a rule has expired and does not apply any more");
+    }
+    let rules = section.rules.on(today);
     let endpoints = config.catalogue.endpoints().map(|endpoint| {
         let rules = rules.for_endpoint(endpoint.name.as_str());
         (endpoint.name.clone(), EndpointConfig { rules, template: Some(endpoint.path.clone()) })
