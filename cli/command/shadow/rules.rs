@@ -4,11 +4,13 @@
 
 use crate::args::RulesCommand;
 use crate::config::Config;
+use crate::config::noise::LockFile;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, Paint, columns, thousands};
 use crate::wiring::{control, shadow};
-use banyan_diff::{Day, RuleHealth, RuleState, Run};
+use banyan_diff::{Day, RuleHealth, RuleSet, RuleState, Run};
+use banyan_domain::EndpointName;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -36,13 +38,15 @@ async fn list(
     if let Some(name) = endpoint {
         super::super::flip::endpoint(config, name)?;
     }
-    let (hits, compared, mut warnings) = evidence(config, since_ms, endpoint).await?;
+    let (seen, mut warnings) = evidence(config, since_ms, endpoint).await?;
     let rules = match endpoint {
         Some(name) => config.shadow.rules.for_endpoint(name),
         None => config.shadow.rules.clone(),
     };
     let today = Day::of_unix_ms(now_ms);
-    let states = rules.audit(&Run { hits: &hits, compared, today });
+    let (hits, compared) = total(&seen);
+    let mut states = rules.audit(&Run { hits: &hits, compared, today });
+    states.extend(learned(config, &seen, endpoint, today)?);
     warnings.extend(states.iter().filter_map(shadow::rule_warning));
     if output.is_json() {
         output.json(
@@ -69,33 +73,67 @@ async fn list(
     Ok(Exit::Yes)
 }
 
-/// Hits per rule and the number of comparisons; a store that is not there yet is a warning, not an error.
+/// Hits per rule, and comparisons.
+type Seen = (BTreeMap<String, u64>, u64);
+
+/// What was seen on each endpoint; a store that is not there yet is a warning, not an error.
 async fn evidence(
     config: &Config,
     since_ms: Option<u64>,
     endpoint: Option<&str>,
-) -> Result<(BTreeMap<String, u64>, u64, Vec<String>), Failure> {
+) -> Result<(BTreeMap<EndpointName, Seen>, Vec<String>), Failure> {
     let store = match control::look(config).await {
         Ok(store) => store,
         Err(failure) => {
             let warning = format!("hits are not known: {}", failure.because.join(": "));
-            return Ok((BTreeMap::new(), 0, vec![warning]));
+            return Ok((BTreeMap::new(), vec![warning]));
         }
     };
     let stored =
         store.shadow_summary(since_ms).await.map_err(|error| control::store_failure(&error))?;
-    let mut hits: BTreeMap<String, u64> = BTreeMap::new();
-    let mut compared = 0;
-    for (name, found) in stored.endpoints {
-        if endpoint.is_some_and(|wanted| wanted != name.as_str()) {
-            continue;
+    let asked = |name: &EndpointName| endpoint.is_none_or(|wanted| wanted == name.as_str());
+    let seen = stored.endpoints.into_iter().filter(|(name, _)| asked(name)).map(|(name, found)| {
+        let mut hits = BTreeMap::new();
+        for row in &found.hidden {
+            *hits.entry(row.rule.clone()).or_default() += row.count;
         }
-        compared += found.outcomes.compared();
-        for row in found.hidden {
-            *hits.entry(row.rule).or_default() += row.count;
+        (name, (hits, found.outcomes.compared()))
+    });
+    Ok((seen.collect(), Vec::new()))
+}
+
+fn total(seen: &BTreeMap<EndpointName, Seen>) -> Seen {
+    let mut total = Seen::default();
+    for (hits, compared) in seen.values() {
+        total.1 += compared;
+        for (rule, count) in hits {
+            *total.0.entry(rule.clone()).or_default() += count;
         }
     }
-    Ok((hits, compared, Vec::new()))
+    total
+}
+
+/// The rules of accepted noise: each is for its endpoint.
+fn learned(
+    config: &Config,
+    seen: &BTreeMap<EndpointName, Seen>,
+    endpoint: Option<&str>,
+    today: Day,
+) -> Result<Vec<RuleState>, Failure> {
+    let names = config.catalogue.endpoints().map(|known| known.name.clone());
+    let asked = |name: &EndpointName| endpoint.is_none_or(|wanted| wanted == name.as_str());
+    let base = names.filter(asked).map(|name| (name, RuleSet::empty())).collect();
+    let mut states = Vec::new();
+    for (name, rules) in LockFile::load(config)?.lock.rules(&base) {
+        let (hits, compared) = seen.get(&name).cloned().unwrap_or_default();
+        states.extend(rules.audit(&Run { hits: &hits, compared, today }).into_iter().map(
+            |mut state| {
+                state.scope.endpoint = Some(name.to_string());
+                state
+            },
+        ));
+    }
+    Ok(states)
 }
 
 fn row(state: &RuleState) -> Vec<String> {
