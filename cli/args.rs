@@ -5,6 +5,7 @@
 
 mod diff;
 mod noise;
+mod replay;
 
 use crate::output::Color;
 use clap::{Args, Parser, Subcommand};
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 pub(crate) use diff::DiffArgs;
 pub(crate) use noise::{NoiseCommand, NoisePlace, NoiseWindow};
+pub(crate) use replay::{ImportArgs, RecordArgs, ReplayArgs};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -327,6 +329,12 @@ A gate that saw too little is inconclusive (exit 4), never a pass.")]
     },
     /// Compare two files or URLs by the same engine; needs no configuration
     Diff(DiffArgs),
+    /// Record the reads of a running `banyan serve` for a time
+    Record(RecordArgs),
+    /// Turn a HAR, GoReplay file, access log or cassette into a recording
+    Import(ImportArgs),
+    /// Ask both sides a recording again and judge new: exit 0, 1 or 4
+    Replay(Box<ReplayArgs>),
     /// Rules: differences that are known to be harmless
     #[command(subcommand)]
     Rules(RulesCommand),

@@ -6,8 +6,11 @@ mod diff;
 mod events;
 mod explain;
 mod flip;
+mod import;
 mod noise;
+mod record;
 mod reference;
+mod replay;
 mod route;
 mod serve;
 mod shadow;
@@ -35,6 +38,12 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<Exit, 
         Command::Freeze(who) => flip::freeze(&load()?, who, output).await,
         Command::Unfreeze(who) => flip::unfreeze(&load()?, who, output).await,
         Command::Shadow(ShadowCommand::Diff(args)) => diff::run(args, output).await,
+        Command::Shadow(ShadowCommand::Import(args)) => {
+            import::run(&arguments.global.config, args.clone(), output).await
+        }
+        Command::Shadow(ShadowCommand::Replay(args)) => {
+            replay::run(&arguments.global.config, args, output).await
+        }
         Command::Shadow(shadow) => shadow::run(&load()?, shadow, output).await,
         Command::Sync(sync) => sync::run(&load()?, sync, output).await,
         Command::Events(events) => events::run(&load()?, events, output).await,

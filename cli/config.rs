@@ -9,6 +9,7 @@ pub(crate) mod database;
 pub(crate) mod noise;
 pub(crate) mod problem;
 pub(crate) mod reader;
+pub(crate) mod record;
 pub(crate) mod routes;
 pub(crate) mod rules;
 pub(crate) mod section;

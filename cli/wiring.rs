@@ -4,11 +4,13 @@
 //! their import edges; an adapter copies fields and holds no rules of its own.
 
 pub(crate) mod advice;
+pub(crate) mod asked;
 pub(crate) mod control;
 pub(crate) mod events;
 pub(crate) mod log;
 pub(crate) mod noise;
 pub(crate) mod proxy;
+pub(crate) mod recording;
 pub(crate) mod shadow;
 pub(crate) mod signal;
 pub(crate) mod sync;

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::wiring::asked::Recording;
 use crate::wiring::signal::Stop;
 use crate::wiring::{control, events, noise, proxy, shadow, sync};
 use banyan_admin::{AdminConfig, AdminError, AdminParts, AdminServer, AdminToken, Readiness};
@@ -87,6 +88,7 @@ fn attach(config: &Config) -> Result<Arc<dyn ControlStore>, Failure> {
 struct Plane {
     agent: Agent,
     shadow: Option<Shadow>,
+    recording: Option<Recording>,
     proxy: Proxy,
     admin: AdminServer,
     readiness: Readiness,
@@ -114,7 +116,12 @@ impl Plane {
         let agent = Agent::attach(&config.control.store, config.catalogue.clone(), options)
             .await
             .map_err(|error| agent_failure(&error))?;
+        let recording = if with_shadow { Some(Recording::start(config)?) } else { None };
         let (handle, shadow) = start_shadow(config, &agent, with_shadow, stop)?;
+        let handle = match (handle, &recording) {
+            (Some(handle), Some(recording)) => Some(handle.tapped(recording.tap())),
+            (handle, _) => handle,
+        };
         let live = Live { table: agent.table(), watermarks: agent.watermarks() };
         let proxy =
             Proxy::bind(proxy::settings(config)?, live, handle).map_err(|e| proxy::failure(&e))?;
@@ -128,7 +135,7 @@ impl Plane {
             stopping.cancelled().await;
             turning.set_stopping();
         });
-        Ok(Self { agent, shadow, proxy, admin, readiness, admin_stop })
+        Ok(Self { agent, shadow, recording, proxy, admin, readiness, admin_stop })
     }
 
     async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
@@ -140,6 +147,9 @@ impl Plane {
             if left.lost > 0 {
                 tracing::warn!(lost = left.lost, "shadow reads were given up at shutdown");
             }
+        }
+        if let Some(recording) = self.recording {
+            recording.stop().await;
         }
         self.agent.stop().await;
         self.admin_stop.cancel();

@@ -65,6 +65,9 @@ pub(crate) async fn run(
                 GateVerdict::Inconclusive { .. } => Exit::Inconclusive,
             })
         }
+        ShadowCommand::Record(args) => super::record::run(config, args, output).await,
+        // These need no configuration; `command::run` has started them before it read one.
+        ShadowCommand::Import(_) | ShadowCommand::Replay(_) => Ok(Exit::Usage),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::problem::Problem;
 use super::reader::Section;
+use super::record::Record;
 use super::{relative_to, url_relative_to, value};
 use banyan_diff::{Protect, RuleSet};
 use banyan_domain::Side;
@@ -155,6 +156,8 @@ pub(crate) struct Shadow {
     pub(crate) noise_lock: String,
     /// Paths of undeclared requests that are given instead of inferred.
     pub(crate) templates: Vec<banyan_template::Pin>,
+    /// Where live reads are recorded, if they are.
+    pub(crate) record: Option<Record>,
 }
 
 impl Shadow {
@@ -195,6 +198,7 @@ impl Shadow {
         });
         let templates = templates.collect();
         let (rules, protect) = super::rules::read(section, text);
+        let record = Record::read(&section.section("record"), base);
         section.finish();
         Some(Self {
             queue: queue?,
@@ -209,6 +213,7 @@ impl Shadow {
             noise_percent: noise_percent?,
             noise_lock: relative_to(base, &noise_lock?),
             templates,
+            record,
         })
     }
 }

@@ -121,7 +121,11 @@ pub(crate) fn rule_warning(state: &RuleState) -> Option<String> {
 
 /// The key under which samples are redacted: random, made once, kept beside the snapshot file.
 fn redaction_key(snapshot: &str) -> Result<RedactionKey, Failure> {
-    let path = format!("{snapshot}.key");
+    key_file(&format!("{snapshot}.key"))
+}
+
+/// The key in a file, which is made with a random one when there is none.
+pub(crate) fn key_file(path: &str) -> Result<RedactionKey, Failure> {
     let failed = |error: &std::io::Error| {
         Failure::new(
             "banyan::shadow::key",
@@ -131,10 +135,10 @@ fn redaction_key(snapshot: &str) -> Result<RedactionKey, Failure> {
         .because(error.to_string())
         .hint("check that its folder exists and is writable")
     };
-    if !Path::new(&path).exists() {
+    if !Path::new(path).exists() {
         let key =
             [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|id| id.simple().to_string()).concat();
-        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         match made.and_then(|mut file| file.write_all(key.as_bytes())) {
             Ok(()) => {}
             // Another process of this folder was faster: its key serves both.
@@ -142,7 +146,7 @@ fn redaction_key(snapshot: &str) -> Result<RedactionKey, Failure> {
             Err(error) => return Err(failed(&error)),
         }
     }
-    let key = std::fs::read(&path).map_err(|error| failed(&error))?;
+    let key = std::fs::read(path).map_err(|error| failed(&error))?;
     Ok(RedactionKey::derive(&key))
 }
 

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ pub struct RecordCounts {
 pub struct Recorder {
     percent: Percent,
     endpoints: BTreeSet<EndpointName>,
-    sender: Mutex<Option<SyncSender<Waiting>>>,
+    sender: RwLock<Option<SyncSender<Waiting>>>,
     bytes: Arc<AtomicUsize>,
     recorded: AtomicU64,
     dropped: AtomicU64,
@@ -95,7 +95,7 @@ impl Recorder {
         let recorder = Self {
             percent: file.config.percent,
             endpoints: file.config.endpoints.clone(),
-            sender: Mutex::new(Some(sender)),
+            sender: RwLock::new(Some(sender)),
             bytes: bytes.clone(),
             recorded: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -123,7 +123,7 @@ impl Recorder {
 
     /// Takes no more, and waits until all that was taken is on disk. Blocks: call it where that is allowed.
     pub fn stop(&self) -> RecordCounts {
-        drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.sender.write().unwrap_or_else(PoisonError::into_inner).take());
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if writer.is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the recording ended by a bug; what was flushed can be read");
@@ -146,8 +146,8 @@ impl Recorder {
 
     fn offer(&self, exchange: &Exchange) -> bool {
         let bytes = exchange.bytes();
-        // A lock that another proxy thread holds is held for a push; waiting for it would still be waiting.
-        let Ok(sender) = self.sender.try_lock() else { return false };
+        // Held for writing only while the recording ends.
+        let Ok(sender) = self.sender.try_read() else { return true };
         let Some(sender) = &*sender else { return true };
         if self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes > QUEUE_BYTES {
             self.bytes.fetch_sub(bytes, Ordering::AcqRel);

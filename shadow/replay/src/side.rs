@@ -88,7 +88,7 @@ struct GateState {
 
 /// Asks with patience.
 pub(crate) struct Patient {
-    sides: Arc<Sides>,
+    sides: Arc<dyn Ask>,
     clock: Arc<dyn Clock>,
     gates: [Gate; 2],
     throttle: Mutex<Throttle>,
@@ -107,7 +107,7 @@ pub(crate) enum Trouble {
 impl Patient {
     /// `addresses` are host and port of legacy and of new; nothing for a recorded side.
     pub(crate) fn new(
-        sides: Arc<Sides>,
+        sides: Arc<dyn Ask>,
         clock: Arc<dyn Clock>,
         addresses: [Option<(String, u16)>; 2],
         give_up_ms: u64,
@@ -241,4 +241,96 @@ fn pause_ms(answer: &Answer, tries: u32) -> Option<u64> {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use banyan_shadow::Sleep;
+    use bytes::Bytes;
+    use std::collections::VecDeque;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Time that passes only by waiting for it.
+    #[derive(Default)]
+    struct Waited(AtomicU64);
+
+    impl Clock for Waited {
+        fn now_ms(&self) -> u64 {
+            self.0.load(Ordering::SeqCst)
+        }
+
+        fn sleep(&self, ms: u64) -> Sleep {
+            self.0.fetch_add(ms, Ordering::SeqCst);
+            Box::pin(async {})
+        }
+    }
+
+    /// Answers as it was told, then 200.
+    struct Told(Mutex<VecDeque<Result<(u16, &'static str), AskError>>>);
+
+    #[async_trait]
+    impl Ask for Told {
+        async fn ask(
+            &self,
+            _: &ContextName,
+            _: Side,
+            _: &MirrorRequest,
+        ) -> Result<Answer, AskError> {
+            let (status, after) = lock(&self.0).pop_front().unwrap_or(Ok((200, "")))?;
+            let headers = vec![("retry-after".to_owned(), after.as_bytes().to_vec())];
+            Ok(Answer { status, headers, body: Bytes::new() })
+        }
+    }
+
+    type Script = Vec<Result<(u16, &'static str), AskError>>;
+
+    /// What comes of a request, and after how many ms.
+    async fn ask(
+        script: Script,
+        address: Option<(String, u16)>,
+    ) -> (Result<u16, Trouble>, u64, f64) {
+        let clock = Arc::new(Waited::default());
+        let told = Arc::new(Told(Mutex::new(script.into())));
+        let patient = Patient::new(told, clock.clone(), [None, address], 10_000);
+        let context = ContextName::new("messages").unwrap();
+        let (method, path_and_query) = ("GET".into(), "/".into());
+        let request = MirrorRequest { method, path_and_query, headers: Vec::new() };
+        let result = patient.ask(&context, Side::New, &request).await;
+        (result.map(|answer| answer.status), clock.now_ms(), patient.share())
+    }
+
+    #[tokio::test]
+    async fn a_busy_side_is_left_alone_for_as_long_as_it_asks() {
+        let (result, waited, share) = ask(vec![Ok((429, "3")), Ok((503, "2"))], None).await;
+        assert_eq!((result, waited), (Ok(200), 5_000));
+        assert!(share < 1.0);
+        let (result, waited, _) = ask(vec![Ok((503, ""))], None).await;
+        assert_eq!((result, waited), (Ok(503), 0), "an error without a wish is an answer");
+        let (result, ..) = ask(vec![Ok((429, "1")); 20], None).await;
+        assert_eq!(result, Ok(429), "not for ever");
+    }
+
+    #[tokio::test]
+    async fn a_side_that_comes_back_is_waited_for_and_one_that_stays_away_is_gone() {
+        // Nobody listens on port 1 of the loopback.
+        let nowhere = || Some(("127.0.0.1".to_owned(), 1));
+        let (result, waited, _) = ask(vec![Err(AskError::Unreachable); 6], nowhere()).await;
+        assert_eq!(result, Ok(200));
+        assert!((3_000..10_000).contains(&waited), "{waited}");
+        let (result, waited, _) = ask(vec![Err(AskError::Unreachable); 1_000], nowhere()).await;
+        assert_eq!(result, Err(Trouble::Gone(Side::New)));
+        assert!((10_000..20_000).contains(&waited), "{waited}");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_breaks_a_side_that_lives_is_given_up_alone() {
+        let (result, waited, _) = ask(vec![Err(AskError::Unreachable); 1_000], None).await;
+        assert_eq!(result, Err(Trouble::Failed(AskError::Unreachable)));
+        assert!(waited < 2_000, "{waited}");
+        let (result, ..) = ask(vec![Err(AskError::Timeout); 5], None).await;
+        assert_eq!(result, Err(Trouble::Failed(AskError::Timeout)), "asked twice");
+        let (result, ..) = ask(vec![Err(AskError::Timeout)], None).await;
+        assert_eq!(result, Ok(200));
+    }
 }
