@@ -21,7 +21,10 @@ const EDGES: &[(&str, &[&str])] = &[
         &["banyan-domain", "banyan-diff", "banyan-report", "banyan-template", "banyan-noise"],
     ),
     // A replay is a second front end of the shadow engine: same comparison, recheck, tally and gate.
-    ("banyan-replay", &["banyan-domain", "banyan-diff", "banyan-report", "banyan-shadow"]),
+    (
+        "banyan-replay",
+        &["banyan-domain", "banyan-diff", "banyan-report", "banyan-shadow", "banyan-template"],
+    ),
     ("banyan-sync-jobs", &["banyan-domain", "banyan-engine"]),
     ("banyan-seams", &["banyan-domain", "banyan-events"]),
     ("banyan-proxy", &["banyan-domain", "banyan-shadow"]),

@@ -10,13 +10,16 @@ use crate::output::{Output, thousands};
 use crate::wiring::{control, recording};
 use banyan_replay::{
     Entry, Head, LeftOut, Limits, Recorded, Redactor, Routes, Undeclared, Unread, Writer,
-    WriterError, open,
+    WriterError, learn, open,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
+
+/// Words of paths are shown from so many requests on.
+const SHOWN_FROM: u64 = 5;
 
 /// What was taken over and what was not.
 #[derive(Default)]
@@ -93,7 +96,7 @@ fn import(args: &ImportArgs, redactor: Option<&Redactor>) -> Result<Counts, Fail
     let head = key.map_or_else(|| Head::raw(now_ms), |key| Head::redacted(now_ms, &key));
     let mut writer = Writer::create(&args.out, &head)
         .map_err(|error| recording::not_written(&args.out, &error))?;
-    let mut routes = Routes::new(None, Undeclared::Infer);
+    let routes = routes(args, redactor)?;
     let mut counts = Counts::default();
     let mut failed: Option<WriterError> = None;
     for file in &args.files {
@@ -108,7 +111,7 @@ fn import(args: &ImportArgs, redactor: Option<&Redactor>) -> Result<Counts, Fail
                     return ControlFlow::Continue(());
                 }
             };
-            let kept = kept(redactor, &mut routes, *recorded);
+            let kept = kept(redactor, &routes, *recorded);
             counts.imported += 1;
             counts.unreplayable += u64::from(kept.lost_its_target());
             match writer.write(&kept) {
@@ -131,6 +134,16 @@ fn import(args: &ImportArgs, redactor: Option<&Redactor>) -> Result<Counts, Fail
     Ok(counts)
 }
 
+/// The templates of the paths, for redaction: a word that was seen less than five times may be somebody's name.
+fn routes(args: &ImportArgs, redactor: Option<&Redactor>) -> Result<Routes, Failure> {
+    let mut routes = Routes::new(None, Undeclared::Infer, SHOWN_FROM);
+    if redactor.is_some() {
+        learn(&args.files, args.format.format(), &Limits::default(), &mut routes)
+            .map_err(|error| recording::unreadable(&error.file, &error.source))?;
+    }
+    Ok(routes)
+}
+
 /// The name of the key of a recording whose values are tokens.
 fn redacted_under(file: &Path, args: &ImportArgs) -> Option<String> {
     let opened = open(file, args.format.format()).ok()?;
@@ -138,9 +151,9 @@ fn redacted_under(file: &Path, args: &ImportArgs) -> Option<String> {
 }
 
 /// The exchange as it is stored. Fixed words of its path stay; what looks like an id or a name becomes a token.
-fn kept(redactor: Option<&Redactor>, routes: &mut Routes, recorded: Recorded) -> Recorded {
+fn kept(redactor: Option<&Redactor>, routes: &Routes, recorded: Recorded) -> Recorded {
     let Some(redactor) = redactor else { return recorded };
-    let endpoint = routes.learn(&recorded.method, &recorded.target);
+    let endpoint = routes.find(&recorded.method, &recorded.target);
     let template = endpoint.as_ref().and_then(|name| routes.inferred().get(name));
     redactor.exchange(&recorded, template)
 }

@@ -93,14 +93,14 @@ fn gate(config: Option<&Config>, args: &ReplayArgs) -> Result<Gate, Failure> {
 }
 
 fn routes(config: Option<&Config>, args: &ReplayArgs) -> Result<Routes, Failure> {
-    let Some(config) = config else { return Ok(Routes::new(None, Undeclared::Infer)) };
+    let Some(config) = config else { return Ok(Routes::new(None, Undeclared::Infer, 1)) };
     // Routes alone matter here, not who answers them now.
     let compiled = Compiled::new(&config.catalogue, &RouteTable::default()).map_err(|_| {
         Failure::new("banyan::config::invalid", Exit::Config, "routes conflict")
             .hint("banyan check")
     })?;
     let undeclared = if args.undeclared { Undeclared::Infer } else { Undeclared::Skip };
-    Ok(Routes::new(Some(compiled), undeclared))
+    Ok(Routes::new(Some(compiled), undeclared, 1))
 }
 
 fn settings(

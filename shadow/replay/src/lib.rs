@@ -37,7 +37,7 @@ pub use recording::{Compression, Head, VERSION, Writer, WriterError, read_lines}
 pub use redact::Redactor;
 pub use replay::{Baseline, Finished, ReplayConfig, ReplayError, Seen, replay};
 pub use route::{Routes, Undeclared};
-pub use scan::{FileError, LeftOut, Scanned, Selection, scan};
+pub use scan::{FileError, LeftOut, Scanned, Selection, learn, scan};
 pub use session::{Session, SessionKey};
 pub use side::REPLAY_HEADER;
 pub use state::StateError;

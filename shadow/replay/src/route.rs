@@ -1,18 +1,21 @@
 //! Which endpoint an exchange belongs to.
 //!
-//! Owns declared routes, and the names of undeclared ones: the path with `{id}` for what looks like an id. It exists so
-//! that a replay groups its report without a configuration. What must stay true: the same recording gives the same names,
-//! whatever part of it is replayed; the number of names is bounded.
+//! Owns declared routes, and the endpoints that are inferred from the requests of a recording by `banyan_template`. It
+//! exists so that a replay groups its report without a configuration. What must stay true: the same recordings give the
+//! same names, whatever share of them is replayed; the number of names is bounded; what fits no template shares one.
 
-use banyan_domain::compiled::{Located, MethodReading};
-use banyan_domain::{Compiled, EndpointName, PathTemplate};
-use std::collections::{BTreeMap, HashMap};
+use crate::Recorded;
+use banyan_domain::compiled::{CompileError, Located, MethodReading};
+use banyan_domain::{
+    Catalogue, Compiled, ContextName, ContextSpec, EndpointName, EndpointSpec, PathTemplate,
+    Percent, Phase, RouteTable,
+};
+use banyan_template::{Limits, Seen, StatusClass, Templates, candidates};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Undeclared endpoints that get a name of their own; further paths share one.
-const TEMPLATES_MAX: usize = 300;
-/// Segments of a template; longer paths share one.
-const SEGMENTS_MAX: usize = 12;
-/// The context of undeclared endpoints.
+/// Undeclared endpoints that get a name of their own, the most requested ones; further paths share one.
+const INFERRED_MAX: usize = 300;
+/// The context of what fits no template, and of names that are taken.
 const CONTEXT: &str = "undeclared";
 
 /// What to do with paths that are not declared.
@@ -28,40 +31,67 @@ pub enum Undeclared {
 pub struct Routes {
     declared: Option<Compiled>,
     undeclared: Undeclared,
-    inferred: HashMap<String, EndpointName>,
+    seen: Templates,
+    inferred: Option<Compiled>,
     templates: BTreeMap<EndpointName, PathTemplate>,
 }
 
 impl Routes {
-    /// Declared endpoints, if there are any, and what becomes of the others.
-    pub fn new(declared: Option<Compiled>, undeclared: Undeclared) -> Self {
-        Self { declared, undeclared, inferred: HashMap::new(), templates: BTreeMap::new() }
+    /// Declared endpoints, if there are any, and what becomes of the others. Words of undeclared paths become fixed parts
+    /// of templates once they were seen `shown_from` times; before, they may be somebody's name.
+    pub fn new(declared: Option<Compiled>, undeclared: Undeclared, shown_from: u64) -> Self {
+        let seen = Templates::new(Limits { shown_from, ..Limits::default() }, Vec::new());
+        Self { declared, undeclared, seen, inferred: None, templates: BTreeMap::new() }
     }
 
-    /// The endpoint of a request, as far as it is known; a new undeclared one is named.
-    pub fn learn(&mut self, method: &str, target: &str) -> Option<EndpointName> {
-        let path = path(target);
-        if let Some(found) = self.declared(method, path) {
-            return Some(found);
+    /// Whether the endpoints must be inferred from all exchanges before the first is looked up.
+    pub const fn learns(&self) -> bool {
+        matches!(self.undeclared, Undeclared::Infer)
+    }
+
+    /// Takes an exchange into account.
+    pub fn see(&mut self, recorded: &Recorded) {
+        let target = path(&recorded.target);
+        if !self.learns() || self.declared(&recorded.method, target).is_some() {
+            return;
         }
-        if self.undeclared == Undeclared::Skip {
-            return None;
+        let answer = recorded.legacy.as_ref().or(recorded.new.as_ref());
+        let status = answer.map_or(StatusClass::Success, |answer| StatusClass::of(answer.status));
+        // HEAD and GET of a path are one endpoint.
+        self.seen.see(&Seen { method: "GET", target, status, media: "" }, 1);
+    }
+
+    /// Names what was seen. Call it once, after the last exchange.
+    pub fn settle(&mut self) {
+        let mut contexts: BTreeMap<ContextName, Vec<EndpointSpec>> = BTreeMap::new();
+        let taken = self.taken();
+        for candidate in candidates(&self.seen.list()).into_iter().take(INFERRED_MAX) {
+            let own = candidate.name.replace('.', "_");
+            let name = if taken.contains(candidate.name.as_str()) {
+                EndpointName::new(&format!("{CONTEXT}.{own}"))
+            } else {
+                EndpointName::new(&candidate.name)
+            };
+            let (Ok(name), Ok(path)) = (name, PathTemplate::new(&candidate.path)) else { continue };
+            contexts.entry(name.context()).or_default().push(spec(name, path));
         }
-        let shape = shape(path);
-        if let Some(known) = self.inferred.get(&shape) {
-            return Some(known.clone());
+        let contexts = contexts.into_iter().map(|(name, endpoints)| ContextSpec {
+            name,
+            sticky: Vec::new(),
+            read_your_writes_max_ms: 0,
+            endpoints,
+        });
+        let catalogue = Catalogue { contexts: contexts.collect() };
+        self.templates = catalogue.endpoints().map(|e| (e.name.clone(), e.path.clone())).collect();
+        self.inferred = compiled(catalogue);
+        if self.inferred.is_none() {
+            self.templates.clear();
         }
-        let full = self.inferred.len() >= TEMPLATES_MAX;
-        let template = PathTemplate::new(&shape).ok().filter(|_| !full);
-        let (name, template) = match template {
-            Some(template) => (self.name(&shape)?, template),
-            None => (other()?, PathTemplate::new("/{*rest}").ok()?),
-        };
-        self.templates.insert(name.clone(), template);
-        if !full {
-            self.inferred.insert(shape, name.clone());
+        if let (true, Some(name), Ok(path)) = (self.learns(), other(), PathTemplate::new("/{*rest}"))
+        {
+            self.templates.insert(name, path);
         }
-        Some(name)
+        self.seen = Templates::default();
     }
 
     /// The endpoint of a request; nothing when it is to be left out.
@@ -70,13 +100,14 @@ impl Routes {
         if let Some(found) = self.declared(method, path) {
             return Some(found);
         }
-        match self.undeclared {
-            Undeclared::Skip => None,
-            Undeclared::Infer => self.inferred.get(&shape(path)).cloned().or_else(other),
+        if !self.learns() {
+            return None;
         }
+        let inferred = self.inferred.as_ref();
+        inferred.and_then(|table| located(table, "GET", path)).or_else(other)
     }
 
-    /// All endpoints that were seen undeclared, with their templates.
+    /// All undeclared endpoints, with their templates.
     pub const fn inferred(&self) -> &BTreeMap<EndpointName, PathTemplate> {
         &self.templates
     }
@@ -87,32 +118,58 @@ impl Routes {
     }
 
     fn declared(&self, method: &str, path: &str) -> Option<EndpointName> {
-        let table = self.declared.as_ref()?;
-        match table.locate(path.as_bytes(), MethodReading::Exact(method)) {
-            Located::Endpoint { endpoint, .. } => {
-                table.endpoints().get(endpoint).map(|found| found.spec.name.clone())
-            }
-            Located::Undeclared { .. }
-            | Located::Nothing
-            | Located::Odd(_)
-            | Located::CaseVariant => None,
-        }
+        located(self.declared.as_ref()?, method, path)
     }
 
-    /// A free name made of the fixed words of a shape.
-    fn name(&self, shape: &str) -> Option<EndpointName> {
-        let word = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-        let plain: String = shape.replace(['{', '}'], "").chars().map(word).collect();
-        let plain = plain.trim_matches('_');
-        let short: String = plain.chars().take(40).collect();
-        let own = match short.chars().next() {
-            None => "root".to_owned(),
-            Some(first) if first.is_ascii_lowercase() => short,
-            Some(_) => format!("p_{short}"),
+    fn taken(&self) -> BTreeSet<String> {
+        let endpoints = self.declared.iter().flat_map(Compiled::endpoints);
+        endpoints.map(|endpoint| endpoint.spec.name.as_str().to_owned()).collect()
+    }
+}
+
+/// A table of inferred endpoints. Of two that the matcher cannot tell apart the later goes.
+fn compiled(mut catalogue: Catalogue) -> Option<Compiled> {
+    for _ in 0..INFERRED_MAX {
+        let errors = match Compiled::new(&catalogue, &RouteTable::default()) {
+            Ok(table) => return Some(table),
+            Err(errors) => errors,
         };
-        let names = std::iter::once(own.clone()).chain((2..).map(|n| format!("{own}_{n}")));
-        let mut names = names.filter_map(|own| EndpointName::new(&format!("{CONTEXT}.{own}")).ok());
-        names.find(|name| !self.templates.contains_key(name))
+        let clashing: BTreeSet<&str> = errors
+            .iter()
+            .map(|error| match error {
+                CompileError::Twice { second, .. } | CompileError::SharedPath { second, .. } => second,
+                CompileError::Conflict { endpoint, .. } => endpoint,
+            })
+            .map(String::as_str)
+            .collect();
+        for context in &mut catalogue.contexts {
+            context.endpoints.retain(|endpoint| !clashing.contains(endpoint.name.as_str()));
+        }
+    }
+    None
+}
+
+fn spec(name: EndpointName, path: PathTemplate) -> EndpointSpec {
+    EndpointSpec {
+        name,
+        methods: vec!["GET".to_owned()],
+        path,
+        start: Phase::Shadow,
+        mirror_percent: Percent::HUNDRED,
+        mirror_back: false,
+        fallback: false,
+        sticky: Vec::new(),
+    }
+}
+
+fn located(table: &Compiled, method: &str, path: &str) -> Option<EndpointName> {
+    match table.locate(path.as_bytes(), MethodReading::Exact(method)) {
+        Located::Endpoint { endpoint, .. } => {
+            table.endpoints().get(endpoint).map(|found| found.spec.name.clone())
+        }
+        Located::Undeclared { .. } | Located::Nothing | Located::Odd(_) | Located::CaseVariant => {
+            None
+        }
     }
 }
 
@@ -124,88 +181,53 @@ fn path(target: &str) -> &str {
     target.split('?').next().unwrap_or_default()
 }
 
-/// The path with parameters for what looks like an id.
-fn shape(path: &str) -> String {
-    let mut shape = String::new();
-    let mut ids = 0;
-    for (at, segment) in path.split('/').filter(|segment| !segment.is_empty()).enumerate() {
-        if at >= SEGMENTS_MAX {
-            return format!("{shape}/{{*rest}}");
-        }
-        shape.push('/');
-        if is_word(segment) {
-            shape.push_str(segment);
-            continue;
-        }
-        ids += 1;
-        let number = if ids == 1 { String::new() } else { ids.to_string() };
-        shape.extend(["{id", &number, "}"]);
-    }
-    if shape.is_empty() { "/".to_owned() } else { shape }
-}
-
-/// Whether a segment looks like a fixed word of an API, and not like an id, a hash or a name.
-fn is_word(segment: &str) -> bool {
-    let digits = segment.bytes().filter(u8::is_ascii_digit).count();
-    let plain = segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    let hex =
-        segment.len() >= 12 && segment.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    let version = segment.len() <= 3 && segment.starts_with('v') && digits + 1 == segment.len();
-    plain
-        && !hex
-        && segment.len() <= 40
-        && segment.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '.')
-        && segment != "."
-        && segment != ".."
-        && (version || digits <= 2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn ids_become_parameters_and_words_stay() {
-        let cases = [
-            ("/", "/"),
-            ("/users/3/messages", "/users/{id}/messages"),
-            ("/v2/users/3/messages/91.json", "/v2/users/{id}/messages/{id2}"),
-            ("/a/550e8400-e29b-41d4-a716-446655440000", "/a/{id}"),
-            ("/tracks/unread_count", "/tracks/unread_count"),
-            ("/search/caf%C3%A9", "/search/{id}"),
-            ("/a//b/", "/a/b"),
-        ];
-        for (path, expected) in cases {
-            assert_eq!(shape(path), expected);
-            assert!(PathTemplate::new(expected).is_ok(), "{expected}");
+    fn routes(targets: &[&str], shown_from: u64) -> Routes {
+        let mut routes = Routes::new(None, Undeclared::Infer, shown_from);
+        for target in targets {
+            let (method, target) = ("GET".into(), (*target).into());
+            routes.see(&Recorded { method, target, ..Recorded::default() });
         }
+        routes.settle();
+        routes
     }
 
     #[test]
-    fn names_are_legal_stable_and_bounded() {
-        let mut routes = Routes::new(None, Undeclared::Infer);
-        let name = |routes: &mut Routes, target: &str| routes.learn("GET", target).unwrap();
-        assert_eq!(
-            name(&mut routes, "/users/3/messages?x=1").as_str(),
-            "undeclared.users_id_messages"
-        );
-        assert_eq!(
-            name(&mut routes, "/users_id/messages").as_str(),
-            "undeclared.users_id_messages_2"
-        );
-        assert_eq!(name(&mut routes, "/").as_str(), "undeclared.root");
-        assert_eq!(name(&mut routes, "/9").as_str(), "undeclared.id");
-        for at in 0..1_000 {
-            let word: String = format!("{at:04}").bytes().map(|b| char::from(b + 49)).collect();
-            name(&mut routes, &format!("/x{word}"));
-        }
-        assert!(routes.inferred().len() <= TEMPLATES_MAX + 1);
-        assert_eq!(
-            routes.find("GET", "/users/77/messages").unwrap().as_str(),
-            "undeclared.users_id_messages"
-        );
-        assert_eq!(routes.find("GET", "/never/seen").unwrap().as_str(), "undeclared.other");
-        let none = Routes::new(None, Undeclared::Skip);
+    fn undeclared_paths_are_grouped_under_legal_names() {
+        let routes = routes(&["/users/3/messages?page=1", "/users/4/messages", "/tracks/9", "/"], 1);
+        let name = |target: &str| routes.find("GET", target).unwrap().to_string();
+        assert_eq!(name("/users/77/messages?x"), "users.messages_list");
+        assert_eq!(routes.find("HEAD", "/tracks/1").unwrap().as_str(), "tracks.show");
+        assert_eq!((name("/"), name("/never/seen")), ("root.list".into(), "undeclared.other".into()));
+        let template = &routes.inferred()[&EndpointName::new("tracks.show").unwrap()];
+        assert_eq!(template.as_str(), "/tracks/{track_id}");
+        let none = Routes::new(None, Undeclared::Skip, 1);
         assert_eq!(none.find("GET", "/users"), None);
+    }
+
+    #[test]
+    fn a_name_that_was_seen_once_is_no_word_of_the_application_unless_asked_for() {
+        let seen = ["/people/ada"];
+        let path = |shown_from| {
+            let routes = routes(&seen, shown_from);
+            let name = routes.find("GET", "/people/ada").unwrap();
+            routes.inferred()[&name].as_str().to_owned()
+        };
+        assert_eq!(path(1), "/people/ada");
+        assert!(!path(5).contains("ada"), "{}", path(5));
+    }
+
+    #[test]
+    fn the_number_of_names_is_bounded() {
+        let targets: Vec<String> = (0..2_000)
+            .map(|at| format!("/{}/list", format!("{at:04}").bytes().map(|b| char::from(b + 49)).collect::<String>()))
+            .collect();
+        let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+        let routes = routes(&targets, 1);
+        assert!(routes.inferred().len() <= INFERRED_MAX + 1);
+        assert!(routes.find("GET", targets[1_999]).is_some());
     }
 }

@@ -98,7 +98,7 @@ fn has_answer(recorded: &Recorded) -> bool {
     answer.is_some_and(|answer| recorded.method == "HEAD" || answer.body != RecordedBody::Missing)
 }
 
-/// Reads all files once and names their endpoints.
+/// Reads all files, and names their endpoints first if they are to be inferred.
 ///
 /// # Errors
 /// When a file cannot be read as what it is.
@@ -109,6 +109,9 @@ pub fn scan(
     selection: &Selection,
     routes: &mut Routes,
 ) -> Result<Scanned, FileError> {
+    if routes.learns() {
+        learn(files, format, limits, routes)?;
+    }
     let mut scanned = Scanned::default();
     for file in files {
         let fail = |source| FileError { file: file.clone(), source };
@@ -139,11 +142,36 @@ pub fn scan(
     Ok(scanned)
 }
 
+/// Names the undeclared endpoints of all files.
+///
+/// # Errors
+/// When a file cannot be read as what it is.
+pub fn learn(
+    files: &[PathBuf],
+    format: Option<Format>,
+    limits: &Limits,
+    routes: &mut Routes,
+) -> Result<(), FileError> {
+    for file in files {
+        let read = open(file, format).and_then(|mut opened| {
+            opened.read(limits, &mut |entry| {
+                if let Entry::Exchange(recorded) = entry {
+                    routes.see(&recorded);
+                }
+                ControlFlow::Continue(())
+            })
+        });
+        read.map_err(|source| FileError { file: file.clone(), source })?;
+    }
+    routes.settle();
+    Ok(())
+}
+
 impl Scanned {
-    fn take(&mut self, recorded: &Recorded, selection: &Selection, routes: &mut Routes) {
+    fn take(&mut self, recorded: &Recorded, selection: &Selection, routes: &Routes) {
         let number = self.exchanges;
         self.exchanges += 1;
-        let endpoint = routes.learn(&recorded.method, &recorded.target);
+        let endpoint = routes.find(&recorded.method, &recorded.target);
         match selection.choose(endpoint, recorded, number) {
             Choice::Take(endpoint, _) => {
                 if selection.limit.is_some_and(|limit| self.selected >= limit) {
