@@ -161,6 +161,9 @@ pub(crate) struct ReplayArgs {
     /// Set this on every request, `Name: value`; may be repeated
     #[arg(short = 'H', long = "header", value_name = "HEADER", help_heading = "What is replayed")]
     pub(crate) headers: Vec<String>,
+    /// Rules for harmless differences, [[rule]] tables; may be repeated. On top of built-in and configured ones
+    #[arg(long = "rules", value_name = "FILE", help_heading = "Judging")]
+    pub(crate) rules: Vec<PathBuf>,
     /// Go on where a replay was stopped or killed
     #[arg(long, help_heading = "State")]
     pub(crate) resume: bool,
@@ -171,9 +174,9 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "FILE", help_heading = "State")]
     pub(crate) key: Option<PathBuf>,
     /// Percent of distinct requests that must agree
-    #[arg(long, value_name = "PERCENT", help_heading = "Gate")]
+    #[arg(long, value_name = "PERCENT", help_heading = "Judging")]
     pub(crate) target: Option<f64>,
     /// Confidence of the proof, in percent
-    #[arg(long, value_name = "PERCENT", help_heading = "Gate")]
+    #[arg(long, value_name = "PERCENT", help_heading = "Judging")]
     pub(crate) confidence: Option<f64>,
 }

@@ -89,7 +89,7 @@ fn rules(args: &DiffArgs) -> Result<RuleSet, Failure> {
 }
 
 /// The rules of a file, or all of its problems.
-fn read_rules(file: &Path) -> Result<Vec<Rule>, Failure> {
+pub(super) fn read_rules(file: &Path) -> Result<Vec<Rule>, Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         let message = format!("cannot read the rules `{}`", file.display());
         Failure::new("banyan::diff::unreadable", Exit::Usage, message)

@@ -20,6 +20,7 @@ use banyan_shadow::{HttpConfig, Period, ShadowConfig, SystemClock, assemble};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -117,6 +118,7 @@ fn settings(
         shadow.redaction = recording::redaction(file, args.key.as_deref(), &first)?;
     }
     shadow.recheck.per_cause_max = PER_CAUSE_MAX;
+    let identity = own_rules(&mut shadow, &args.rules)?;
     let baseline = baseline(&args.baseline)?;
     let endpoints = args.endpoints.iter().map(|name| endpoint(config, name));
     Ok(ReplayConfig {
@@ -139,6 +141,7 @@ fn settings(
         body_bytes_max: config.map_or(BODY_BYTES_MAX, |config| config.proxy.tee_max_bytes),
         give_up_ms: args.give_up,
         shadow,
+        identity,
         state: Some(state(args, &first)),
         resume: args.resume,
     })
@@ -147,6 +150,25 @@ fn settings(
 fn state(args: &ReplayArgs, first: &Path) -> PathBuf {
     let beside = || PathBuf::from(format!("{}.replay-state", first.display()));
     args.state.clone().unwrap_or_else(beside)
+}
+
+/// Adds the rules of files. What they say is part of what makes two runs the same replay.
+fn own_rules(
+    shadow: &mut ShadowConfig,
+    files: &[PathBuf],
+) -> Result<BTreeMap<String, String>, Failure> {
+    let mut said = DefaultHasher::new();
+    for file in files {
+        let rules = super::diff::read_rules(file)?;
+        std::fs::read(file).unwrap_or_default().hash(&mut said);
+        shadow.rules = shadow.rules.clone().with(rules.iter().cloned());
+        for (name, endpoint) in &mut shadow.endpoints {
+            endpoint.rules =
+                endpoint.rules.clone().with(rules.iter().cloned()).for_endpoint(name.as_str());
+        }
+    }
+    let rules = if files.is_empty() { "none".to_owned() } else { format!("{:x}", said.finish()) };
+    Ok(BTreeMap::from([("rules".to_owned(), rules)]))
 }
 
 /// The engine without a configuration: built-in rules, default limits.

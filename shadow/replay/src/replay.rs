@@ -21,7 +21,7 @@ use banyan_shadow::{
     Answer, Clock, Declared, Direct, MirrorRequest, Outcome, Pair, ShadowConfig, StartError,
     Summary, Unasked,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +74,8 @@ pub struct ReplayConfig {
     pub give_up_ms: u64,
     /// The engine: rules, budget, redaction, rechecks. Sides and limits of concurrency are filled in here.
     pub shadow: ShadowConfig,
+    /// What else makes two runs the same replay, such as the rules.
+    pub identity: BTreeMap<String, String>,
     /// Where the state is kept.
     pub state: Option<PathBuf>,
     /// Whether to go on from that state.

@@ -87,7 +87,8 @@ impl Routes {
         if self.inferred.is_none() {
             self.templates.clear();
         }
-        if let (true, Some(name), Ok(path)) = (self.learns(), other(), PathTemplate::new("/{*rest}"))
+        if let (true, Some(name), Ok(path)) =
+            (self.learns(), other(), PathTemplate::new("/{*rest}"))
         {
             self.templates.insert(name, path);
         }
@@ -137,7 +138,9 @@ fn compiled(mut catalogue: Catalogue) -> Option<Compiled> {
         let clashing: BTreeSet<&str> = errors
             .iter()
             .map(|error| match error {
-                CompileError::Twice { second, .. } | CompileError::SharedPath { second, .. } => second,
+                CompileError::Twice { second, .. } | CompileError::SharedPath { second, .. } => {
+                    second
+                }
                 CompileError::Conflict { endpoint, .. } => endpoint,
             })
             .map(String::as_str)
@@ -197,11 +200,15 @@ mod tests {
 
     #[test]
     fn undeclared_paths_are_grouped_under_legal_names() {
-        let routes = routes(&["/users/3/messages?page=1", "/users/4/messages", "/tracks/9", "/"], 1);
+        let routes =
+            routes(&["/users/3/messages?page=1", "/users/4/messages", "/tracks/9", "/"], 1);
         let name = |target: &str| routes.find("GET", target).unwrap().to_string();
         assert_eq!(name("/users/77/messages?x"), "users.messages_list");
         assert_eq!(routes.find("HEAD", "/tracks/1").unwrap().as_str(), "tracks.show");
-        assert_eq!((name("/"), name("/never/seen")), ("root.list".into(), "undeclared.other".into()));
+        assert_eq!(
+            (name("/"), name("/never/seen")),
+            ("root.list".into(), "undeclared.other".into())
+        );
         let template = &routes.inferred()[&EndpointName::new("tracks.show").unwrap()];
         assert_eq!(template.as_str(), "/tracks/{track_id}");
         let none = Routes::new(None, Undeclared::Skip, 1);
@@ -223,7 +230,12 @@ mod tests {
     #[test]
     fn the_number_of_names_is_bounded() {
         let targets: Vec<String> = (0..2_000)
-            .map(|at| format!("/{}/list", format!("{at:04}").bytes().map(|b| char::from(b + 49)).collect::<String>()))
+            .map(|at| {
+                format!(
+                    "/{}/list",
+                    format!("{at:04}").bytes().map(|b| char::from(b + 49)).collect::<String>()
+                )
+            })
             .collect();
         let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
         let routes = routes(&targets, 1);

@@ -55,7 +55,8 @@ pub(crate) fn identity(config: &ReplayConfig) -> BTreeMap<String, String> {
         ("session key", format!("{:?}", selection.session_key)),
         ("endpoints", endpoints.join(", ")),
     ];
-    pairs.map(|(what, value)| (what.to_owned(), value)).into()
+    let pairs = pairs.map(|(what, value)| (what.to_owned(), value)).into_iter();
+    pairs.chain(config.identity.clone()).collect()
 }
 
 pub(crate) fn start(
