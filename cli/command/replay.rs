@@ -118,6 +118,8 @@ fn settings(
         shadow.redaction = recording::redaction(file, args.key.as_deref(), &first)?;
     }
     shadow.recheck.per_cause_max = PER_CAUSE_MAX;
+    // Accepted noise is hidden, but evidence of noise is gathered live only.
+    shadow.noise = banyan_shadow::NoiseConfig::OFF;
     let identity = own_rules(&mut shadow, &args.rules)?;
     let baseline = baseline(&args.baseline)?;
     let endpoints = args.endpoints.iter().map(|name| endpoint(config, name));
