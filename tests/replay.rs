@@ -342,15 +342,8 @@ fn a_side_that_is_not_there_is_exit_6_and_a_wrong_file_exit_2() {
     folder.write("letter.txt", "Dear reader,\n");
     // Nobody listens on port 1 of the loopback.
     let nobody = "http://127.0.0.1:1";
-    let said = folder.run(&[
-        "shadow",
-        "replay",
-        "access.log",
-        "--against",
-        nobody,
-        "--baseline",
-        nobody,
-    ]);
+    let said =
+        folder.run(&["shadow", "replay", "access.log", "--against", nobody, "--baseline", nobody]);
     assert!(said.contains("exit 6") && said.contains("cannot replay"), "{said}");
     let said = folder.run(&["shadow", "replay", "letter.txt", "--against", nobody]);
     assert!(
