@@ -9,8 +9,8 @@ use crate::tally::{Outcome, Sample};
 use banyan_diff::Severity;
 use banyan_domain::{EndpointKind, EndpointName, Phase};
 use banyan_report::{
-    EndpointReport, Evidence, Example, Gate, Group, HiddenCount, LagReport, NoiseReport, Report,
-    Transition,
+    Credentials, EndpointReport, Evidence, Example, Gate, Group, HiddenCount, LagReport,
+    NoiseReport, Report, Transition,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +42,8 @@ pub struct EndpointSummary {
     pub distinct: u64,
     /// Of these, with a confirmed mismatch.
     pub distinct_mismatched: u64,
+    /// When the first comparison was tried, Unix ms.
+    pub first_ms: Option<u64>,
     /// How late the new side was.
     pub lag: Option<LagReport>,
     /// What happened lately.
@@ -55,8 +57,6 @@ pub struct EndpointSummary {
 pub struct Recent {
     /// Comparisons that were tried in the time that the gate wants to be quiet.
     pub tried_while_quiet: u64,
-    /// Requests per hour that were not seen before; absent when not known.
-    pub distinct_per_hour: Option<f64>,
 }
 
 /// What one rule hid over the whole time.
@@ -199,7 +199,7 @@ fn endpoint(declared: &Declared, summary: &EndpointSummary, gated: &Gated<'_>) -
         phase: declared.phase.to_string(),
         last_mismatch_ms: summary.last_mismatch_ms(),
         proven_percent: gate.proven_percent(summary.distinct_mismatched, summary.distinct),
-        distinct_per_hour: summary.recent.distinct_per_hour,
+        distinct_per_hour: summary.distinct_per_hour(period),
         lag_time: summary.lag.clone(),
     }
 }
@@ -222,6 +222,13 @@ impl EndpointSummary {
     pub fn compared(&self) -> u64 {
         let tried = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Skipped);
         tried.map(|outcome| self.count(outcome)).sum()
+    }
+
+    /// Distinct requests per hour, from the first comparison on; not known in its first minute.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn distinct_per_hour(&self, period: Period) -> Option<f64> {
+        let seen_ms = period.generated_ms.checked_sub(self.first_ms?)?;
+        (seen_ms >= 60_000).then(|| self.distinct as f64 * 3_600_000.0 / seen_ms as f64)
     }
 
     /// When a mismatch was last confirmed, Unix ms.
@@ -317,6 +324,8 @@ fn example(body: &Value, shape: &str, kind: &str) -> Option<Example> {
         legacy: text(difference, "legacy"),
         new: text(difference, "new"),
         replay: String::new(),
+        note: String::new(),
+        credentials: Credentials::from_word(&text(body, "auth").unwrap_or_default()),
     })
 }
 

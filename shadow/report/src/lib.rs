@@ -9,6 +9,10 @@ mod gate;
 mod model;
 mod number;
 mod render;
+mod replay;
+#[cfg(test)]
+mod sample;
+mod schema;
 pub mod watched;
 
 pub use banyan_diff::Severity;
@@ -19,4 +23,9 @@ pub use model::{
     Coverage, EndpointReport, Example, Group, HiddenCount, LagBucket, LagReport, NoiseReport,
     Report, RuleReport, RuleState, SCHEMA, Source, SuggestionReport, TemplateReport, Transition,
 };
-pub use render::{Style, render_gate, render_terminal};
+pub use render::{
+    HtmlFile, MARKDOWN_BYTES_MAX, Style, render_gate, render_html, render_html_inline,
+    render_junit, render_markdown, render_terminal,
+};
+pub use replay::{BaseUrls, Credentials};
+pub use schema::JSON_SCHEMA;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Severity;
 use crate::gate::{Gate, GateVerdict, OpenReason};
+use crate::replay::{self, BaseUrls, Credentials};
 
 mod part;
 
@@ -112,6 +113,22 @@ impl Report {
         } else {
             GateVerdict::Pass
         })
+    }
+
+    /// Gives each example the command that repeats it, or the reason why there is none.
+    #[must_use]
+    pub fn with_replay(mut self, urls: impl Fn(&str) -> Option<BaseUrls>) -> Self {
+        for endpoint in &mut self.endpoints {
+            let Some(urls) = urls(&endpoint.endpoint) else { continue };
+            let examples = endpoint.groups.iter_mut().flat_map(|group| &mut group.examples);
+            for example in examples.filter(|example| example.replay.is_empty()) {
+                match replay::command(&example.request, example.credentials, &urls) {
+                    Ok(command) => example.replay = command,
+                    Err(why) => why.clone_into(&mut example.note),
+                }
+            }
+        }
+        self
     }
 
     fn may_stay_open(&self, endpoint: &EndpointReport) -> bool {
@@ -249,8 +266,14 @@ pub struct Example {
     pub legacy: Option<String>,
     /// New's value or its class; absent where new has none.
     pub new: Option<String>,
-    /// A command that repeats the comparison.
+    /// A command that repeats the comparison; empty when there is none.
     pub replay: String,
+    /// Why there is no command.
+    #[serde(default)]
+    pub note: String,
+    /// With which credentials it was asked.
+    #[serde(default)]
+    pub credentials: Credentials,
 }
 
 /// How much one rule hid.

@@ -28,6 +28,12 @@ pub(crate) fn percent(value: f64) -> String {
     if value > 0.0 && value < 0.01 { format!("{value:.4} %") } else { format!("{value:.2} %") }
 }
 
+/// A percentage as it was asked for, without digits that say nothing: `99.9 %`, `95 %`.
+pub(crate) fn plain(value: f64) -> String {
+    let digits = format!("{value:.6}");
+    format!("{} %", digits.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// `number` and the right form of a noun that takes an `s`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
@@ -76,6 +82,10 @@ mod tests {
         assert_eq!(share(1, 1_000_000), "<0.01 %");
         assert_eq!(share(0, 0), "0.00 %");
         assert_eq!(percent(0.001), "0.0010 %");
+        assert_eq!(
+            [99.9, 95.0, 99.999_9, 100.0 - 0.1].map(plain),
+            ["99.9 %", "95 %", "99.9999 %", "99.9 %"]
+        );
         assert_eq!(counted(1, "rule"), "1 rule");
         assert_eq!(counted(3, "rule"), "3 rules");
         let times = [250, 4_210, 725_000, 10_800_000, 187_200_000].map(duration);

@@ -121,6 +121,17 @@ fn groups_gather_transitions_and_find_their_examples_in_any_sample() {
 }
 
 #[test]
+fn the_rate_of_evidence_counts_from_the_first_comparison() {
+    let rate = |first_ms, generated_ms| {
+        let seen = EndpointSummary { distinct: 30, first_ms, ..EndpointSummary::default() };
+        seen.distinct_per_hour(Period { generated_ms, since_ms: None })
+    };
+    assert_eq!(rate(Some(1_000), 1_801_000), Some(60.0));
+    assert_eq!(rate(Some(1_000), 2_000), None);
+    assert_eq!(rate(None, 1_801_000), None);
+}
+
+#[test]
 fn an_unknown_stored_severity_counts_as_the_worst() {
     assert_eq!(severity("value"), Severity::Value);
     assert_eq!(severity("catastrophic"), Severity::Breaking);

@@ -4,11 +4,11 @@
 //! must stay true: the first line is the verdict with numbers; readable without colour; no control character of an
 //! answer reaches the terminal.
 
-use crate::gate::{FailReason, GateVerdict, OpenReason};
-use crate::model::{EndpointReport, Example, Group, Report};
-use crate::number::{counted, grouped, share, utc};
+use crate::gate::{GateVerdict, OpenReason};
+use crate::model::{EndpointReport, Example, Group, Report, RuleReport, RuleState};
+use crate::number::{counted, grouped, percent};
 
-use super::Style;
+use super::{Style, line};
 
 /// Width of the longest verdict word and two spaces.
 const WORD_WIDTH: usize = 14;
@@ -16,14 +16,21 @@ const WORD_WIDTH: usize = 14;
 /// Rules listed per endpoint under what was hidden.
 const HIDDEN_MAX: usize = 8;
 
+/// Rules, places of noise and suggestions listed.
+const PARTS_MAX: usize = 20;
+
 /// The whole report.
 pub fn render_terminal(report: &Report, style: Style) -> String {
     let mut page = Page { out: String::new(), style };
-    page.headline(report);
+    page.verdict_line(&report.verdict(), &line::headline(report));
+    if !report.endpoints.is_empty() {
+        page.out.push('\n');
+    }
     page.gate_lines(report);
     for endpoint in report.endpoints.iter().filter(|endpoint| has_details(endpoint)) {
         page.endpoint(endpoint);
     }
+    page.parts(report);
     page.out.push('\n');
     page.hints(report);
     page.out.truncate(page.out.trim_end().len());
@@ -34,8 +41,9 @@ pub fn render_terminal(report: &Report, style: Style) -> String {
 /// Only the verdict per endpoint, as a gate prints it.
 pub fn render_gate(report: &Report, style: Style) -> String {
     let mut page = Page { out: String::new(), style };
-    if report.endpoints.is_empty() {
-        page.headline(report);
+    let verdict = report.verdict();
+    if report.endpoints.is_empty() || is_uncovered(&verdict) {
+        page.verdict_line(&verdict, &line::headline(report));
     }
     page.gate_lines(report);
     page.hints(report);
@@ -51,7 +59,7 @@ impl Page {
     fn line(&mut self, indent: usize, text: &str) {
         self.out.extend(std::iter::repeat_n(' ', indent));
         // What comes from answers and request lines must not steer the terminal.
-        self.out.extend(text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }));
+        self.out.push_str(&line::clean(text));
         self.out.push('\n');
     }
 
@@ -71,34 +79,13 @@ impl Page {
         self.line(WORD_WIDTH - word.len(), text);
     }
 
-    fn headline(&mut self, report: &Report) {
-        let verdict = report.verdict();
-        let of_rank = |rank| report.endpoints.iter().filter(move |e| e.gate.rank() == rank).count();
-        let sum =
-            |count: fn(&EndpointReport) -> u64| report.endpoints.iter().map(count).sum::<u64>();
-        if report.endpoints.is_empty() {
-            let since = report.since_ms.map(|ms| format!(" since {}", utc(ms))).unwrap_or_default();
-            return self.verdict_line(&verdict, &format!("nothing was compared{since}"));
-        }
-        let text = format!(
-            "{}: {} pass, {} fail, {} inconclusive; {} compared, {} differ, {}{}",
-            counted(report.endpoints.len() as u64, "endpoint"),
-            of_rank(2),
-            of_rank(0),
-            of_rank(1),
-            grouped(sum(|e| e.compared)),
-            grouped(sum(|e| e.mismatched)),
-            report.gate,
-            report.since_ms.map(|ms| format!(", since {}", utc(ms))).unwrap_or_default(),
-        );
-        self.verdict_line(&verdict, &text);
-        self.out.push('\n');
-    }
-
     fn gate_lines(&mut self, report: &Report) {
         for endpoint in &report.endpoints {
-            let text = format!("{}: {}", endpoint.endpoint, summary(endpoint, report));
+            let text = format!("{}: {}", endpoint.endpoint, line::endpoint(endpoint, report));
             self.verdict_line(&endpoint.gate, &text);
+            if let Some(needs) = line::still_needed(endpoint) {
+                self.line(WORD_WIDTH, &format!("needs {needs}"));
+            }
         }
     }
 
@@ -106,12 +93,20 @@ impl Page {
         self.out.push('\n');
         self.line(0, &endpoint.endpoint);
         let mut path = None;
-        for group in &endpoint.groups {
+        if let Some(lag) = &endpoint.lag_time {
+            self.line(2, &line::lag(lag));
+        }
+        for group in endpoint.groups.iter().take(self.style.groups) {
             if path != Some(&group.path) {
                 self.line(2, &group.path);
                 path = Some(&group.path);
             }
             self.group(group);
+        }
+        let groups = endpoint.groups.len();
+        if groups > self.style.groups {
+            let (shown, all) = (grouped(self.style.groups as u64), grouped(groups as u64));
+            self.line(2, &format!("cut after {shown} of {all} groups, the worst were shown"));
         }
         self.list(2, "hidden", endpoint.hidden.iter().map(|h| (h.rule.as_str(), h.count)));
         self.list(
@@ -122,10 +117,9 @@ impl Page {
     }
 
     fn group(&mut self, group: &Group) {
-        let first = utc(group.first_seen_ms);
-        let last = utc(group.last_seen_ms);
         let count = counted(group.count, "time");
-        self.line(4, &format!("{}  {}  {count}  {first} to {last}", group.severity, group.kind));
+        let span = line::span(Some(group.first_seen_ms), Some(group.last_seen_ms));
+        self.line(4, &format!("{}  {}  {count}  {span}", group.severity, group.kind));
         for cause in &group.causes {
             self.line(6, &format!("{}  {}", counted(cause.count, "time"), cause.text));
         }
@@ -140,6 +134,8 @@ impl Page {
         self.line(8, &format!("new     {}", example.new.as_deref().unwrap_or("(none)")));
         if !example.replay.is_empty() {
             self.line(8, &format!("replay: {}", example.replay));
+        } else if !example.note.is_empty() {
+            self.line(8, &format!("replay: {}", example.note));
         }
     }
 
@@ -162,8 +158,57 @@ impl Page {
         self.line(indent, &format!("{title}: {}", text.join(", ")));
     }
 
+    /// What rules and noise did, and what the differences suggest.
+    fn parts(&mut self, report: &Report) {
+        let idle = |rule: &&RuleReport| rule.state != RuleState::Active;
+        let mut idle = report.rules.iter().filter(idle).peekable();
+        if idle.peek().is_some() {
+            self.out.push('\n');
+            self.line(0, "rules that did nothing");
+        }
+        for rule in idle.take(PARTS_MAX) {
+            let since = rule.expires.as_deref().unwrap_or("");
+            self.line(2, &format!("{}  {}  {} {since}", rule.state.as_str(), rule.id, rule.reason));
+        }
+        if !report.noise.is_empty() {
+            self.out.push('\n');
+            self.line(0, "noise: places where legacy differs from itself");
+        }
+        for noise in report.noise.iter().take(PARTS_MAX) {
+            let rate = format!(
+                "{} of {} pairs ({} to {})",
+                grouped(noise.noisy),
+                grouped(noise.pairs),
+                percent(noise.rate_low_percent),
+                percent(noise.rate_high_percent),
+            );
+            let hidden = counted(noise.hidden, "difference");
+            let real = if noise.is_real { ", new differs beyond it" } else { "" };
+            let place = format!("{}  {}", noise.endpoint, noise.path);
+            self.line(2, &format!("{place}  {rate}, {hidden} hidden{real}"));
+        }
+        if !report.suggestions.is_empty() {
+            self.out.push('\n');
+            self.line(0, "suggested rules");
+        }
+        for hint in report.suggestions.iter().take(PARTS_MAX) {
+            let effect = format!(
+                "explains {} of {}, would also have hidden {} breaking",
+                grouped(hint.explains),
+                grouped(hint.of),
+                grouped(hint.hides_breaking),
+            );
+            self.line(2, &format!("{}  {}: {effect}", hint.endpoint, hint.cause));
+            for line in hint.rule.lines() {
+                self.line(6, line);
+            }
+        }
+    }
+
     fn hints(&mut self, report: &Report) {
-        let open = |e: &&EndpointReport| matches!(e.gate, GateVerdict::Inconclusive { .. });
+        let open = |e: &&EndpointReport| {
+            matches!(e.gate, GateVerdict::Inconclusive { why: OpenReason::Evidence, .. })
+        };
         if let Some(endpoint) = report.endpoints.iter().find(open) {
             let name = &endpoint.endpoint;
             self.line(0, &format!("hint: {name} needs more traffic: raise `mirror-percent`, wait, or allow more mismatches"));
@@ -174,61 +219,9 @@ impl Page {
     }
 }
 
-/// Everything after `endpoint:` on its gate line.
-fn summary(endpoint: &EndpointReport, report: &Report) -> String {
-    let compared = grouped(endpoint.compared);
-    let seen = match endpoint.gate {
-        GateVerdict::Inconclusive { needed, why } => format!(
-            "{} compared, {} needed  ({} so far){}",
-            counted(endpoint.distinct_requests, "distinct request"),
-            grouped(needed),
-            mismatches(endpoint.mismatched),
-            if why == OpenReason::Evidence { String::new() } else { format!(", {why}") },
-        ),
-        GateVerdict::Pass => format!(
-            "{compared} compared, {} differ ({}, {})",
-            grouped(endpoint.mismatched),
-            share(endpoint.mismatched, endpoint.compared),
-            report.gate,
-        ),
-        GateVerdict::Fail { why } => format!(
-            "{} of {compared} compared differ ({}, {}){}",
-            grouped(endpoint.mismatched),
-            share(endpoint.mismatched, endpoint.compared),
-            report.gate,
-            reason(why),
-        ),
-    };
-    let mut parts = vec![seen];
-    for (count, what) in [
-        (endpoint.lag, "late"),
-        (endpoint.inconclusive, "undecided"),
-        (endpoint.errors, "with errors"),
-    ] {
-        if count > 0 {
-            parts.push(format!("{} {what}", grouped(count)));
-        }
-    }
-    if !endpoint.hidden.is_empty() {
-        let rules = counted(endpoint.hidden.len() as u64, "rule");
-        parts.push(format!("{} hidden by {rules}", grouped(endpoint.hidden_total())));
-    }
-    parts.push(format!("{} skipped", grouped(endpoint.skipped_total())));
-    parts.join(", ")
-}
-
-fn mismatches(count: u64) -> String {
-    format!("{} mismatch{}", grouped(count), if count == 1 { "" } else { "es" })
-}
-
-fn reason(why: FailReason) -> String {
-    match why {
-        FailReason::Breaking { .. }
-        | FailReason::NewErrors { .. }
-        | FailReason::UnderNoise { .. }
-        | FailReason::Lag { .. } => format!(", {why}"),
-        FailReason::OverBudget => String::new(),
-    }
+/// Whether it is the number of judged endpoints that keeps the gate open.
+fn is_uncovered(verdict: &GateVerdict) -> bool {
+    matches!(verdict, GateVerdict::Inconclusive { why: OpenReason::Coverage, .. })
 }
 
 fn has_details(endpoint: &EndpointReport) -> bool {

@@ -1,77 +1,8 @@
 //! The report as people see it, by snapshot.
 
-use std::collections::BTreeMap;
-
 use super::*;
-use crate::{Evidence, Gate, HiddenCount, OpenReason, Severity, Transition};
-
-fn endpoint(name: &str, distinct: u64, mismatched: u64) -> EndpointReport {
-    let gate = Gate::default();
-    EndpointReport {
-        endpoint: name.to_owned(),
-        compared: distinct + 3,
-        matched: distinct - mismatched,
-        normalised: 0,
-        noise: 0,
-        mismatched,
-        lag: 2,
-        inconclusive: 1,
-        errors: 0,
-        skipped: BTreeMap::new(),
-        distinct_requests: distinct,
-        gate: gate.decide(Evidence { distinct, mismatched, ..Evidence::default() }),
-        groups: Vec::new(),
-        hidden: Vec::new(),
-        phase: "shadow".to_owned(),
-        last_mismatch_ms: None,
-        proven_percent: gate.proven_percent(mismatched, distinct),
-        distinct_per_hour: Some(900.0),
-        lag_time: None,
-    }
-}
-
-fn hidden(rule: &str, count: u64) -> HiddenCount {
-    HiddenCount { rule: rule.to_owned(), count, first_ms: None, last_ms: None }
-}
-
-fn group(path: &str, kind: &str, severity: Severity, count: u64) -> Group {
-    Group {
-        path: path.to_owned(),
-        kind: kind.to_owned(),
-        severity,
-        count,
-        first_seen_ms: 1_402_567_200_000,
-        last_seen_ms: 1_402_570_800_000,
-        causes: vec![Transition { text: "rails-time -> iso8601".to_owned(), count }],
-        examples: vec![Example {
-            request: "GET /messages/91".to_owned(),
-            location: path.replace("[*]", "[0]"),
-            legacy: Some("\"2014/06/12 10:00:00 +0000\"".to_owned()),
-            new: None,
-            replay: "banyan shadow diff http://legacy/messages/91 http://new/messages/91"
-                .to_owned(),
-        }],
-    }
-}
-
-fn report() -> Report {
-    let mut show = endpoint("messages.show", 2_000, 14);
-    show.groups = vec![
-        group("$.message.sender.badge", "key_extra", Severity::Additive, 1),
-        group("$.message.created_at", "value_changed:time_format", Severity::Value, 14),
-        group("$.message.created_at", "type_changed", Severity::Breaking, 2),
-    ];
-    show.hidden = vec![hidden("builtin/x-runtime", 1_986), hidden("builtin/x-request-id", 2_000)];
-    show.skipped = BTreeMap::from([("queue_full".to_owned(), 3), ("sampled".to_owned(), 12)]);
-    let list = endpoint("messages.list", 48_112, 9);
-    let count = endpoint("messages.unread_count", 37, 0);
-    Report::new(
-        1_402_570_800_000,
-        Some(1_402_567_200_000),
-        Gate::default(),
-        vec![list, count, show],
-    )
-}
+use crate::sample::{endpoint, full, group, huge, report};
+use crate::{Gate, Severity};
 
 #[test]
 fn report_starts_with_the_verdict_and_groups_by_endpoint_path_and_cause() {
@@ -129,4 +60,19 @@ fn model_survives_its_serialized_form() {
         text.starts_with(r#"{"schema":"banyan.shadow.report/1","generated_ms":1402570800000,"#)
     );
     assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report());
+}
+
+#[test]
+fn report_with_everything_shows_each_part() {
+    insta::assert_snapshot!(render_terminal(&full(), Style::plain()));
+}
+
+#[test]
+fn fifty_thousand_mismatches_print_quickly_and_say_what_was_cut() {
+    let report = huge(50_000);
+    let started = std::time::Instant::now();
+    let text = render_terminal(&report, Style::plain());
+    assert!(started.elapsed().as_secs_f64() < 1.0, "{:?}", started.elapsed());
+    assert!(text.len() < 1_000_000, "{}", text.len());
+    assert!(text.contains("cut after 200 of 10,000 groups"));
 }

@@ -1,0 +1,204 @@
+//! The sentences that every rendering shares.
+//!
+//! Owns the first line, the line of an endpoint, and what a pass still needs. It exists so that a terminal, a page and a
+//! pull-request comment never say different things. What must stay true: numbers before opinions; what is not decided
+//! says what is missing; no control character of an answer is passed on.
+
+use crate::gate::{Bound, FailReason, GateVerdict, OpenReason};
+use crate::model::{EndpointReport, LagReport, Report, Source};
+use crate::number::{counted, duration, grouped, percent, plain, share, utc};
+
+/// Text of answers, request lines and names, without what could steer a terminal or break a document.
+pub(crate) fn clean(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{FFFE}' | '\u{FFFF}')
+        // Bidirectional controls can make a line read as another one.
+        || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if steers(c) { '\u{FFFD}' } else { c }).collect()
+}
+
+/// What follows the verdict word of the whole report.
+pub(crate) fn headline(report: &Report) -> String {
+    let since = report.since_ms.map(|ms| format!(" since {}", utc(ms))).unwrap_or_default();
+    if report.endpoints.is_empty() {
+        return format!("nothing was compared{since}");
+    }
+    let of_rank = |rank| report.endpoints.iter().filter(move |e| e.gate.rank() == rank).count();
+    let sum = |count: fn(&EndpointReport) -> u64| report.endpoints.iter().map(count).sum::<u64>();
+    format!(
+        "{}: {} pass, {} fail, {} inconclusive; {} compared, {} differ, {}{}",
+        counted(report.endpoints.len() as u64, "endpoint"),
+        of_rank(2),
+        of_rank(0),
+        of_rank(1),
+        grouped(sum(|e| e.compared)),
+        grouped(sum(|e| e.mismatched)),
+        report.gate,
+        if since.is_empty() { since } else { format!(",{since}") },
+    )
+}
+
+/// Where the comparisons come from.
+pub(crate) fn source(report: &Report) -> String {
+    match &report.source {
+        Source::Live => "live traffic".to_owned(),
+        Source::Replay { file } => format!("replay of {}", clean(file)),
+    }
+}
+
+/// What the gate asks for, in words.
+pub(crate) fn gate(report: &Report) -> String {
+    let gate = &report.gate;
+    let mut parts = vec![format!(
+        "at least {} of distinct requests must agree, proven with {} confidence",
+        plain(gate.target_percent),
+        plain(gate.confidence * 100.0),
+    )];
+    match gate.bound {
+        Bound::Once => {}
+        Bound::Watched => parts.push("at every look".to_owned()),
+    }
+    if gate.min_compared > 1 {
+        parts.push(format!("over at least {}", grouped(gate.min_compared)));
+    }
+    if let Some(ms) = gate.quiet_for_ms {
+        parts.push(format!("no mismatch for {}", duration(ms)));
+    }
+    if let Some(ms) = gate.max_lag_p99_ms {
+        parts.push(format!("lag p99 at most {}", duration(ms)));
+    }
+    if gate.min_coverage_percent < 100.0 {
+        let least = plain(gate.min_coverage_percent);
+        parts.push(format!("verdicts on at least {least} of the endpoints"));
+    }
+    parts.join(", ")
+}
+
+/// Everything after `endpoint:` on its gate line.
+pub(crate) fn endpoint(endpoint: &EndpointReport, report: &Report) -> String {
+    let mut parts = vec![seen(endpoint, report)];
+    for (count, what) in [
+        (endpoint.noise, "equal but for noise"),
+        (endpoint.lag, "late"),
+        (endpoint.inconclusive, "undecided"),
+        (endpoint.errors, "with errors"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{} {what}", grouped(count)));
+        }
+    }
+    if !endpoint.hidden.is_empty() {
+        let rules = counted(endpoint.hidden.len() as u64, "rule");
+        parts.push(format!("{} hidden by {rules}", grouped(endpoint.hidden_total())));
+    }
+    parts.push(format!("{} skipped", grouped(endpoint.skipped_total())));
+    parts.join(", ")
+}
+
+fn seen(endpoint: &EndpointReport, report: &Report) -> String {
+    let compared = grouped(endpoint.compared);
+    match endpoint.gate {
+        GateVerdict::Inconclusive { needed, why } => format!(
+            "{} compared, {} needed  ({} so far){}",
+            counted(endpoint.distinct_requests, "distinct request"),
+            grouped(needed),
+            mismatches(endpoint.mismatched),
+            if why == OpenReason::Evidence { String::new() } else { format!(", {why}") },
+        ),
+        GateVerdict::Pass => format!(
+            "{compared} compared, {} differ ({}, {}), proven: {} of {} agree",
+            grouped(endpoint.mismatched),
+            share(endpoint.mismatched, endpoint.compared),
+            report.gate,
+            percent(endpoint.proven_percent),
+            counted(endpoint.distinct_requests, "distinct request"),
+        ),
+        GateVerdict::Fail { why } => format!(
+            "{} of {compared} compared differ ({}, {}){}",
+            grouped(endpoint.mismatched),
+            share(endpoint.mismatched, endpoint.compared),
+            report.gate,
+            match why {
+                FailReason::OverBudget => String::new(),
+                FailReason::Breaking { .. }
+                | FailReason::NewErrors { .. }
+                | FailReason::UnderNoise { .. }
+                | FailReason::Lag { .. } => format!(", {why}"),
+            },
+        ),
+    }
+}
+
+/// What an endpoint still needs for a pass, e.g. `2,958 more distinct requests, at the rate so far about 3h 00m`.
+pub(crate) fn still_needed(endpoint: &EndpointReport) -> Option<String> {
+    let GateVerdict::Inconclusive { needed, why } = endpoint.gate else { return None };
+    match why {
+        OpenReason::Evidence => Some(more_requests(endpoint, needed)),
+        OpenReason::Dormant => Some(format!(
+            "a phase that compares: banyan route flip {} shadow",
+            clean(&endpoint.endpoint)
+        )),
+        OpenReason::Undecided { count } => {
+            Some(format!("a decision on {}: see what keeps them open", comparisons(count)))
+        }
+        OpenReason::Restless { age_ms } => {
+            Some(format!("more time without a mismatch, the last was {} ago", duration(age_ms)))
+        }
+        OpenReason::Silent => Some("traffic now: nothing was compared lately".to_owned()),
+        OpenReason::Coverage => None,
+    }
+}
+
+fn more_requests(endpoint: &EndpointReport, needed: u64) -> String {
+    if needed == u64::MAX {
+        return "a larger budget: no number of requests would prove this one".to_owned();
+    }
+    let more = needed.saturating_sub(endpoint.distinct_requests);
+    let text = counted(more, "more distinct request");
+    match endpoint.distinct_per_hour {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an estimate in two digits; the cast saturates"
+        )]
+        Some(rate) if rate > 0.0 => {
+            let ms = (more as f64 / rate * 3_600_000.0) as u64;
+            format!("{text}, at the rate so far about {}", duration(ms))
+        }
+        Some(_) => format!("{text}, none came in lately"),
+        None => text,
+    }
+}
+
+fn comparisons(count: u64) -> String {
+    counted(count, "comparison")
+}
+
+fn mismatches(count: u64) -> String {
+    format!("{} mismatch{}", grouped(count), if count == 1 { "" } else { "es" })
+}
+
+/// The four numbers of a lag histogram.
+pub(crate) fn lag(lag: &LagReport) -> String {
+    format!(
+        "{} late: p50 {}, p95 {}, p99 {}, max {}",
+        grouped(lag.count),
+        duration(lag.p50_ms),
+        duration(lag.p95_ms),
+        duration(lag.p99_ms),
+        duration(lag.max_ms),
+    )
+}
+
+/// `first to last`, or one time when they are the same, or nothing.
+pub(crate) fn span(first_ms: Option<u64>, last_ms: Option<u64>) -> String {
+    match (first_ms, last_ms) {
+        (Some(first), Some(last)) if first / 1_000 != last / 1_000 => {
+            format!("{} to {}", utc(first), utc(last))
+        }
+        (Some(at), _) | (None, Some(at)) => utc(at),
+        (None, None) => String::new(),
+    }
+}
