@@ -6,6 +6,7 @@
 mod diff;
 mod noise;
 mod replay;
+mod report;
 
 use crate::output::Color;
 use clap::{Args, Parser, Subcommand};
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 pub(crate) use diff::DiffArgs;
 pub(crate) use noise::{NoiseCommand, NoisePlace, NoiseWindow};
 pub(crate) use replay::{ImportArgs, RecordArgs, ReplayArgs};
+pub(crate) use report::{Demand, Evidence, GateArgs, ReportArgs, ReportFiles};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -294,39 +296,13 @@ pub(crate) struct RollbackArgs {
     pub(crate) who: Who,
 }
 
-/// Which comparisons count.
-#[derive(Debug, Args)]
-pub(crate) struct Evidence {
-    /// Only what was seen in this time: `24h`, `90s`, or Unix milliseconds
-    #[arg(long, value_name = "TIME")]
-    pub(crate) since: Option<String>,
-    /// Only these endpoints; may be repeated
-    #[arg(long = "endpoint", value_name = "NAME")]
-    pub(crate) endpoints: Vec<String>,
-}
-
 /// `banyan shadow ..`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ShadowCommand {
     /// What differs, by endpoint, path and cause
-    #[command(
-        after_long_help = "Examples:\n  banyan shadow report\n  banyan shadow report --since 24h --endpoint messages.list --json"
-    )]
-    Report(Evidence),
+    Report(ReportArgs),
     /// Pass, fail or inconclusive, for CI: exit 0, 1 or 4
-    #[command(after_long_help = "\
-Examples:
-  banyan shadow gate --since 24h
-  banyan shadow gate --endpoint messages.list --max-mismatch-percent 0.5
-
-A gate that saw too little is inconclusive (exit 4), never a pass.")]
-    Gate {
-        #[command(flatten)]
-        evidence: Evidence,
-        /// Share of differing requests that is still accepted
-        #[arg(long, value_name = "PERCENT")]
-        max_mismatch_percent: Option<f64>,
-    },
+    Gate(GateArgs),
     /// Compare two files or URLs by the same engine; needs no configuration
     Diff(DiffArgs),
     /// Record the reads of a running `banyan serve` for a time

@@ -8,6 +8,7 @@ mod explain;
 mod flip;
 mod import;
 mod noise;
+mod publish;
 mod record;
 mod reference;
 mod replay;
@@ -43,6 +44,9 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<Exit, 
         }
         Command::Shadow(ShadowCommand::Replay(args)) => {
             replay::run(&arguments.global.config, args, output).await
+        }
+        Command::Shadow(ShadowCommand::Report(report)) if report.schema => {
+            Ok(shadow::schema(output))
         }
         Command::Shadow(shadow) => shadow::run(&load()?, shadow, output).await,
         Command::Sync(sync) => sync::run(&load()?, sync, output).await,

@@ -177,6 +177,17 @@ fn the_commands_answer_on_an_untouched_installation() {
     snapshot("suggestions_of_nothing", &folder, &folder.run(&["shadow", "rules", "suggest"]));
     snapshot("templates_of_nothing", &folder, &folder.run(&["shadow", "templates"]));
     snapshot("gate_of_nothing", &folder, &folder.run(&["shadow", "gate"]));
+    let watched = ["shadow", "gate", "--watched", "--since", "1402567200000", "--target", "99"];
+    snapshot("gate_watched", &folder, &folder.run(&watched));
+    snapshot("gate_impossible", &folder, &folder.run(&["shadow", "gate", "--target", "100"]));
+    snapshot("gate_junit", &folder, &folder.run(&["shadow", "gate", "--junit", "-"]));
+    let unwritable = ["shadow", "report", "--markdown", "no/such/folder/comment.md"];
+    snapshot("report_unwritable", &folder, &folder.run(&unwritable));
+    let files = ["shadow", "report", "--html", "pages", "--junit", "gate.xml", "--markdown", "-"];
+    assert!(folder.run(&files).contains("## INCONCLUSIVE"));
+    for file in ["pages/index.html", "pages/report.css", "gate.xml"] {
+        assert!(folder.path().join(file).exists(), "{file}");
+    }
     snapshot("events_none", &folder, &folder.run(&["events", "status"]));
     snapshot("sync_none", &folder, &folder.run(&["sync", "plan"]));
     snapshot("explain", &folder, &folder.run(&["explain", "banyan::flip::write_endpoint"]));

@@ -361,6 +361,7 @@ fn endpoint_summary(stored: banyan_control::shadow::EndpointShadow) -> EndpointS
                 last_ms: row.last_ms,
             })
             .collect(),
+        first_ms: stored.first_ms,
         ..EndpointSummary::default()
     }
 }

@@ -199,7 +199,7 @@ fn endpoint(declared: &Declared, summary: &EndpointSummary, gated: &Gated<'_>) -
         phase: declared.phase.to_string(),
         last_mismatch_ms: summary.last_mismatch_ms(),
         proven_percent: gate.proven_percent(summary.distinct_mismatched, summary.distinct),
-        distinct_per_hour: summary.distinct_per_hour(period),
+        distinct_per_hour: summary.distinct_per_hour(gated.period),
         lag_time: summary.lag.clone(),
     }
 }

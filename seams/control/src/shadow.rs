@@ -184,6 +184,9 @@ pub struct EndpointShadow {
     /// What looks for noise saw, by place.
     #[serde(default)]
     pub noise: Vec<NoiseTotal>,
+    /// When the first comparison of the time asked for was tried, Unix ms (to the second, later to the minute).
+    #[serde(default)]
+    pub first_ms: Option<u64>,
 }
 
 /// Counts by outcome, then by reason (empty when there is none).

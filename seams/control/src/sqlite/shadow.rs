@@ -58,6 +58,9 @@ const SELECT_SAMPLES: &str = "SELECT endpoint, shape, kind, at_ms, body FROM sha
 const SELECT_DISTINCT: &str = "SELECT endpoint, COUNT(*), \
     SUM(CASE WHEN mismatched_ms >= ?1 THEN 1 ELSE 0 END) \
     FROM shadow_fingerprint WHERE seen_ms >= ?1 GROUP BY endpoint";
+/// Since when an endpoint is compared, for the rate at which evidence comes in.
+const SELECT_BEGINNINGS: &str = "SELECT endpoint, MIN(bucket_ms) FROM shadow_outcome \
+    WHERE bucket_ms >= ? AND outcome <> 'skipped' GROUP BY endpoint";
 
 /// The compaction of each counting table: add what lies in a minute to its first bucket, then delete it.
 const COMPACT: [[&str; 2]; 4] = [
@@ -110,6 +113,15 @@ const FORGET: [&str; 6] = [
 
 const fn bucket(at_ms: u64) -> u64 {
     at_ms - at_ms % SECOND_MS
+}
+
+/// The first whole bucket from `since_ms` on. Counts have the resolution of their buckets; requests and examples are asked for
+/// from the same moment, so that all numbers of a summary are of one period, and none is of before it.
+fn beginning(file: &File, since_ms: Option<u64>) -> i64 {
+    let since_ms = since_ms.unwrap_or(0);
+    let compacted_ms = file.now_ms().saturating_sub(file.options.shadow.fine_ms);
+    let width = if since_ms < compacted_ms { MINUTE_MS } else { SECOND_MS };
+    to_db(since_ms.div_ceil(width).saturating_mul(width))
 }
 
 pub(super) async fn record(file: &File, batch: &ShadowBatch) -> Result<(), ControlError> {
@@ -221,7 +233,7 @@ pub(super) async fn outcomes(
     since_ms: Option<u64>,
 ) -> Result<BTreeMap<EndpointName, Outcomes>, ControlError> {
     let mut tx = file.read().await?.begin().await.map_err(|error| file.fail(error))?;
-    let rows = select_outcomes(&mut tx, to_db(since_ms.unwrap_or(0))).await;
+    let rows = select_outcomes(&mut tx, beginning(file, since_ms)).await;
     let mut by_endpoint: BTreeMap<EndpointName, Outcomes> = BTreeMap::new();
     for (endpoint, outcome, reason, count) in rows.map_err(|error| file.fail(error))? {
         let outcomes = by_endpoint.entry(name(&endpoint)?).or_default();
@@ -242,6 +254,7 @@ struct Rows {
     differences: Vec<DifferenceRow>,
     hidden: Vec<HiddenRow>,
     distinct: Vec<DistinctRow>,
+    beginnings: Vec<(String, i64)>,
     samples: Vec<SampleRow>,
     noise: Vec<noise::Row>,
 }
@@ -257,6 +270,7 @@ async fn select(read: &SqlitePool, since: i64) -> Result<Rows, sqlx::Error> {
         differences: sqlx::query_as(SELECT_DIFFERENCES).bind(since).fetch_all(&mut *tx).await?,
         hidden: sqlx::query_as(SELECT_HIDDEN).bind(since).fetch_all(&mut *tx).await?,
         distinct: sqlx::query_as(SELECT_DISTINCT).bind(since).fetch_all(&mut *tx).await?,
+        beginnings: sqlx::query_as(SELECT_BEGINNINGS).bind(since).fetch_all(&mut *tx).await?,
         samples: sqlx::query_as(SELECT_SAMPLES).bind(since).fetch_all(&mut *tx).await?,
         noise: noise::select(&mut tx, since).await?,
     })
@@ -267,7 +281,7 @@ pub(super) async fn summary(
     since_ms: Option<u64>,
 ) -> Result<ShadowSummary, ControlError> {
     let read = file.read().await?;
-    let rows = select(&read, to_db(since_ms.unwrap_or(0))).await;
+    let rows = select(&read, beginning(file, since_ms)).await;
     assemble(rows.map_err(|error| file.fail(error))?)
 }
 
@@ -295,6 +309,9 @@ fn assemble(rows: Rows) -> Result<ShadowSummary, ControlError> {
     }
     for row in rows.noise {
         endpoints.entry(name(&row.endpoint)?).or_default().noise.push(row.total());
+    }
+    for (endpoint, first_ms) in rows.beginnings {
+        endpoints.entry(name(&endpoint)?).or_default().first_ms = Some(from_db(first_ms));
     }
     for row in rows.samples {
         let sample = sample(row)?;

@@ -106,6 +106,37 @@ async fn a_summary_since_a_moment_leaves_out_what_was_before() {
 }
 
 #[tokio::test]
+async fn all_numbers_of_a_summary_are_of_one_period() {
+    let world = World::new();
+    let store = world.store().await;
+    let at = |at: u64| ShadowBatch {
+        outcomes: vec![outcome(at, "match", 1)],
+        samples: vec![sample(at, "value_changed")],
+        fingerprints: vec![fingerprint(at, at, false)],
+        ..ShadowBatch::default()
+    };
+    let whole_minute = T0 - T0 % 60_000 + 60_000;
+    for shift in [0, 500, 1_000, 30_000, 60_000, 61_000] {
+        store.record_shadow(&at(whole_minute + shift)).await.unwrap();
+    }
+    let from = &store;
+    let seen = |since: u64| async move {
+        let since = Some(whole_minute + since);
+        let mut endpoints = from.shadow_summary(since).await.unwrap().endpoints;
+        let list = endpoints.remove(&endpoint(LIST)).unwrap();
+        let first = list.first_ms.unwrap() - whole_minute;
+        (list.outcomes.compared(), list.distinct, list.samples.len(), first)
+    };
+    // The second in which the period begins is left out everywhere.
+    assert_eq!(seen(400).await, (4, 4, 4, 1_000));
+    world.pass(3 * 3_600_000);
+    store.maintain().await.unwrap();
+    // Now counts are kept by the minute, and so is the beginning.
+    assert_eq!(seen(0).await, (6, 6, 6, 0));
+    assert_eq!(seen(400).await, (2, 2, 2, 60_000));
+}
+
+#[tokio::test]
 async fn compaction_keeps_every_sum_and_the_first_and_last_time() {
     let world = World::new();
     let store = world.store().await;
