@@ -23,9 +23,9 @@ use crate::{Budget, Comparison, Obs, Protect, Rule, RuleSet, Severity, Verdict, 
 const CAUSES_MAX: usize = 256;
 /// Candidate rules per cause.
 const CANDIDATES_MAX: usize = 6;
-/// Comparisons per mismatch with the candidates of its own causes.
+/// Rules that are tried per mismatch for its own causes.
 const OWN_TRIALS_MAX: usize = 24;
-/// Comparisons per mismatch with candidates of other causes, to see what they would also hide.
+/// Rules for other causes that are tried per mismatch, to see what they would also hide.
 const OTHER_TRIALS_MAX: usize = 8;
 
 /// What differences with one reason have in common.
@@ -154,28 +154,48 @@ impl Suggester {
             return Vec::new();
         }
         let before = Causes::of(before);
-        let own = before.all.iter().filter_map(|cause| self.candidates.get_key_value(cause));
-        let pairs = own.flat_map(|(cause, rules)| rules.iter().map(move |rule| (cause, rule)));
-        let mut chosen: Vec<(&Cause, &Rule)> = pairs.take(OWN_TRIALS_MAX).collect();
-        let others: Vec<(&Cause, &Rule)> = self
-            .candidates
-            .iter()
-            .filter(|(cause, _)| !before.all.contains(*cause))
-            .flat_map(|(cause, rules)| rules.iter().map(move |rule| (cause, rule)))
-            .collect();
+        let (mut own, mut others) = (BTreeMap::new(), Vec::new());
+        for (origin, candidates) in &self.candidates {
+            let alike = |cause: &&Cause| cause.shape == origin.shape && cause.kind == origin.kind;
+            let causes: BTreeSet<&Cause> = before.all.iter().filter(alike).collect();
+            for rule in candidates {
+                if causes.is_empty() {
+                    others.push((origin, rule));
+                    continue;
+                }
+                let trial: &mut Trial<'_> = own.entry(rule.to_toml()).or_insert(Trial::new(rule));
+                trial.causes.extend(&causes);
+            }
+        }
+        let mut trials: Vec<Trial<'_>> = own.into_values().take(OWN_TRIALS_MAX).collect();
         // Without a breaking difference there is nothing that a rule for another cause could wrongly hide.
         if !before.breaking.is_empty() && !others.is_empty() {
             let start = self.turn % others.len();
-            chosen
-                .extend(others.iter().cycle().skip(start).take(OTHER_TRIALS_MAX.min(others.len())));
+            let turn = others.iter().cycle().skip(start).take(OTHER_TRIALS_MAX.min(others.len()));
+            trials.extend(turn.map(|(origin, rule)| Trial {
+                causes: BTreeSet::from([*origin]),
+                ..Trial::new(rule)
+            }));
             self.turn = self.turn.wrapping_add(OTHER_TRIALS_MAX);
         }
-        let trial = |(cause, rule): (&Cause, &Rule)| {
-            let with = rules.clone().with([rule.clone()]);
+        let run = |trial: Trial<'_>| {
+            let with = rules.clone().with([trial.rule.clone()]);
             let after = compare(&mismatch.legacy, &mismatch.new, &with, budget);
-            before.tally(cause, rule, &after)
+            before.tallies(&trial, &after)
         };
-        chosen.into_iter().map(trial).collect()
+        trials.into_iter().flat_map(run).collect()
+    }
+}
+
+/// A rule on trial, with the causes that it is meant for.
+struct Trial<'a> {
+    rule: &'a Rule,
+    causes: BTreeSet<&'a Cause>,
+}
+
+impl<'a> Trial<'a> {
+    fn new(rule: &'a Rule) -> Self {
+        Self { rule, causes: BTreeSet::new() }
     }
 }
 
@@ -194,24 +214,28 @@ impl Causes {
         }
     }
 
-    fn tally(&self, cause: &Cause, rule: &Rule, after: &Comparison) -> Tally {
+    /// What one rule did for each cause that it is meant for.
+    fn tallies(&self, trial: &Trial<'_>, after: &Comparison) -> Vec<Tally> {
         let decided = matches!(
             after.verdict,
             Verdict::Match | Verdict::MatchNormalised | Verdict::Mismatch(_) | Verdict::NewError
         );
         let left = Self::of(after);
-        let has = self.all.contains(cause);
-        let explained =
-            has && decided && !left.all.contains(cause) && left.all.is_subset(&self.all);
-        let hides = |other: &&Cause| *other != cause && !left.all.contains(*other);
-        let hides_breaking = decided && self.breaking.iter().any(|other| hides(&other));
-        Tally {
-            cause: cause.clone(),
-            rule: rule.to_toml(),
-            explained: u64::from(explained),
-            seen: u64::from(has),
-            hides_breaking: u64::from(hides_breaking),
-        }
+        let sound = decided && left.all.is_subset(&self.all);
+        let others = self.breaking.iter().filter(|other| !trial.causes.contains(*other));
+        let hides_breaking = decided && others.into_iter().any(|other| !left.all.contains(other));
+        let rule = trial.rule.to_toml();
+        let tally = |cause: &&Cause| {
+            let seen = self.all.contains(*cause);
+            Tally {
+                cause: (*cause).clone(),
+                rule: rule.clone(),
+                explained: u64::from(seen && sound && !left.all.contains(*cause)),
+                seen: u64::from(seen),
+                hides_breaking: u64::from(hides_breaking),
+            }
+        };
+        trial.causes.iter().map(tally).collect()
     }
 }
 

@@ -175,7 +175,7 @@ fn tag_changed(dice: &mut Dice) -> Option<Pair> {
     let mut new = legacy.clone();
     let tag = tag_at(root(&mut new), &way);
     tag.name = if tag.name == "h1" { "h2" } else { "em" };
-    let found = Found::shaped("html_tag", &format!("html:{shape}"), "string -> string");
+    let found = Found::shaped("html_tag", &format!("html:{shape}"), "object -> object");
     Some(planted(&legacy, &new, found, Severity::Value, dice))
 }
 
@@ -185,7 +185,7 @@ fn node_missing(dice: &mut Dice) -> Option<Pair> {
     let mut new = legacy.clone();
     let (at, parent) = way.split_last()?;
     tag_at(root(&mut new), parent).children.remove(*at);
-    let found = Found::shaped("html_node_missing", &format!("html:{shape}"), "string -> absent");
+    let found = Found::shaped("html_node_missing", &format!("html:{shape}"), "object -> absent");
     Some(planted(&legacy, &new, found, Severity::Breaking, dice))
 }
 
@@ -198,7 +198,7 @@ fn node_extra(dice: &mut Dice) -> Option<Pair> {
     let text = Node::Text(format!("planted {}", dice.hex(6)));
     let item = Tag { name: "li", attributes: Vec::new(), children: vec![text] };
     list.children.insert(at, Node::Tag(item));
-    let found = Found::shaped("html_node_extra", &format!("html:{shape} > li"), "absent -> string");
+    let found = Found::shaped("html_node_extra", &format!("html:{shape} > li"), "absent -> object");
     Some(planted(&legacy, &new, found, Severity::Value, dice))
 }
 
@@ -207,7 +207,7 @@ fn reordered(dice: &mut Dice) -> Option<Pair> {
     let (way, shape) = choose(dice, &mut legacy, |tag| tag.name == "ul")?;
     let mut new = legacy.clone();
     tag_at(root(&mut new), &way).children.rotate_left(1);
-    let found = Found::shaped("array_reordered", &format!("html:{shape}"), "string -> string");
+    let found = Found::shaped("array_reordered", &format!("html:{shape}"), "object -> object");
     Some(planted(&legacy, &new, found, Severity::Order, dice))
 }
 

@@ -87,7 +87,7 @@ fn everywhere(dice: &mut Dice, change: fn(&mut Dice, &J) -> Change) -> Option<su
         let list = choose(dice, json, |_, value| value.identity().is_some())?;
         let J::Arr(items) = json.at(&list) else { return None };
         let J::Obj(members) = &items[0] else { return None };
-        let mut fork = dice.clone();
+        let fork = dice.clone();
         let names: Vec<String> = members
             .iter()
             .filter(|(name, value)| {
@@ -103,7 +103,8 @@ fn everywhere(dice: &mut Dice, change: fn(&mut Dice, &J) -> Change) -> Option<su
         let mut found = Vec::new();
         for at in 0..items.len() {
             let place = [list.as_slice(), &[Step::At(at), Step::Name(name.clone())]].concat();
-            if let Some((kind, value, cause)) = change(&mut fork, json.at(&place)) {
+            // The same throw for each element: one cause.
+            if let Some((kind, value, cause)) = change(&mut fork.clone(), json.at(&place)) {
                 found.push((place, kind, value, cause));
             }
         }
