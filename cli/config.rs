@@ -6,6 +6,7 @@
 //! from the environment or a file, and are never printed.
 
 pub(crate) mod database;
+pub(crate) mod limits;
 pub(crate) mod noise;
 pub(crate) mod problem;
 pub(crate) mod reader;
@@ -42,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) events: Option<section::Events>,
     pub(crate) catalogue: Catalogue,
     pub(crate) contexts: BTreeMap<ContextName, ContextPlaces>,
+    /// Where answers of an endpoint say which version of their data they show.
+    pub(crate) versions: BTreeMap<EndpointName, banyan_shadow::Version>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) expects: Vec<routes::Expect>,
     /// Line of each endpoint in the file.
@@ -63,6 +66,8 @@ pub(crate) struct ContextPlaces {
     pub(crate) databases: BTreeMap<Side, String>,
     /// Routing-key patterns of its events.
     pub(crate) events: Vec<String>,
+    /// What shadow reads may cost it.
+    pub(crate) shadow: limits::ContextShadow,
 }
 
 /// One sync job with the databases it joins.
@@ -163,6 +168,7 @@ fn read(file: &Path, text: &str, root: &Section<'_>) -> Option<Config> {
         events,
         catalogue: routes.catalogue,
         contexts: routes.places,
+        versions: routes.versions,
         jobs,
         expects,
         endpoint_lines: routes.lines,

@@ -3,6 +3,7 @@
 //! Owns `[[context]]`, `[[context.endpoint]]` and `[[expect]]`, and the checks that span them: names are
 //! unique, an endpoint belongs to its context, no two endpoints answer the same request.
 
+use super::limits::{self, ContextShadow};
 use super::problem::{Place, Problem, closest};
 use super::reader::{Found, Section};
 use super::section::secret;
@@ -20,6 +21,7 @@ pub(crate) struct Routes {
     pub(crate) catalogue: Catalogue,
     pub(crate) places: BTreeMap<ContextName, ContextPlaces>,
     pub(crate) lines: BTreeMap<EndpointName, usize>,
+    pub(crate) versions: BTreeMap<EndpointName, banyan_shadow::Version>,
 }
 
 /// A route test of the file.
@@ -53,6 +55,7 @@ fn read_context(section: &Section<'_>, text: &str, base: &Path, routes: &mut Rou
     let sticky = sources(section, "sticky");
     let bound = section.or("read-your-writes-max", "60s", value::duration_ms);
     let events = section.strings("events").unwrap_or_default();
+    let shadow = ContextShadow::read(section);
     let mut databases = BTreeMap::new();
     let keys = [
         (Side::Legacy, ["legacy-database", "legacy-database-env", "legacy-database-file"]),
@@ -68,7 +71,9 @@ fn read_context(section: &Section<'_>, text: &str, base: &Path, routes: &mut Rou
         .iter()
         .filter_map(|endpoint| read_endpoint(endpoint, name.as_ref(), text, routes))
         .collect();
-    let (Some(name), Some(new), Some(bound)) = (name, new, bound) else { return };
+    let (Some(name), Some(new), Some(bound), Some(shadow)) = (name, new, bound, shadow) else {
+        return;
+    };
     if routes.places.contains_key(&name.value) {
         section.problem(Problem::error(
             name.span,
@@ -79,7 +84,8 @@ fn read_context(section: &Section<'_>, text: &str, base: &Path, routes: &mut Rou
     let sticky = sticky
         .unwrap_or_else(|| vec![KeySource::Header("authorization".into()), KeySource::Address]);
     let events = events.into_iter().map(|found| found.value).collect();
-    routes.places.insert(name.value.clone(), ContextPlaces { new: new.value, databases, events });
+    let places = ContextPlaces { new: new.value, databases, events, shadow };
+    routes.places.insert(name.value.clone(), places);
     let spec = ContextSpec { name: name.value, sticky, read_your_writes_max_ms: bound, endpoints };
     routes.catalogue.contexts.push(spec);
 }
@@ -115,6 +121,7 @@ fn read_endpoint(
     let mirror_back = section.or("mirror-back", "true", value::flag);
     let fallback = section.or("fallback", "true", value::flag);
     let sticky = sources(section, "sticky").unwrap_or_default();
+    let version = limits::version(section);
     section.finish();
     let (name, request) = (name?, request?);
     let (methods, path) = request.value;
@@ -136,6 +143,8 @@ fn read_endpoint(
         fallback: fallback?,
         sticky,
     };
+    routes.versions.extend(version.map(|version| (spec.name.clone(), version)));
+    limits::check_version(section, &spec);
     if context.is_some_and(|context| context.value != spec.name.context()) {
         let message = format!("endpoint `{}` is not of this context", spec.name);
         section

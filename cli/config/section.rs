@@ -145,6 +145,14 @@ pub(crate) struct Shadow {
     pub(crate) workers: usize,
     pub(crate) timeout_ms: u64,
     pub(crate) recheck_ms: Vec<u64>,
+    /// Without a watermark: how long a difference must stand before it is proven.
+    pub(crate) recheck_quiet_ms: u64,
+    /// Places whose values are shown in samples.
+    pub(crate) show: Vec<String>,
+    /// Whether short numbers in paths and queries are shown.
+    pub(crate) show_ids: bool,
+    /// Shadow traffic to the monolith.
+    pub(crate) legacy: banyan_shadow::CapacityConfig,
     pub(crate) max_mismatch_percent: f64,
     pub(crate) confidence_percent: f64,
     /// Packs and own rules; also those that have expired.
@@ -170,6 +178,11 @@ impl Shadow {
         let confidence_percent = section.or("confidence-percent", "95", value::share);
         let noise_percent = section.or("noise-percent", "2", value::share);
         let noise_lock = section.or("noise-lock", "noise.lock", value::text);
+        let recheck_quiet_ms = section.or("recheck-quiet", "6s", value::duration_ms);
+        let per_second = section.or("legacy-max-per-second", "300", super::limits::number);
+        let at_once = section.or("legacy-max-concurrency", "4", value::count);
+        let show = super::limits::shown(section);
+        let show_ids = section.or("show-ids", "true", value::flag);
         let recheck = section.strings("recheck");
         let recheck_ms = match recheck {
             None => vec![250, 1_000, 4_000],
@@ -206,6 +219,10 @@ impl Shadow {
             workers: workers?,
             timeout_ms: timeout_ms?,
             recheck_ms,
+            show,
+            show_ids: show_ids?,
+            recheck_quiet_ms: recheck_quiet_ms?,
+            legacy: banyan_shadow::CapacityConfig { per_second: per_second?, at_once: at_once? },
             max_mismatch_percent: max_mismatch_percent?,
             confidence_percent: confidence_percent?,
             rules: rules?,

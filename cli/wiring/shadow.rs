@@ -36,7 +36,14 @@ pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
     let rules = section.rules.on(today);
     let endpoints = config.catalogue.endpoints().map(|endpoint| {
         let rules = rules.for_endpoint(endpoint.name.as_str());
-        (endpoint.name.clone(), EndpointConfig { rules, template: Some(endpoint.path.clone()) })
+        (
+            endpoint.name.clone(),
+            EndpointConfig {
+                rules,
+                template: Some(endpoint.path.clone()),
+                version: config.versions.get(&endpoint.name).cloned(),
+            },
+        )
     });
     let http = HttpConfig {
         legacy_url: config.proxy.legacy.clone(),
@@ -49,7 +56,9 @@ pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
         timeout_ms: section.timeout_ms,
         body_bytes_max: config.proxy.tee_max_bytes,
     };
-    let redaction = Redaction::new(redaction_key(&config.control.snapshot)?, NumericIds::Shown);
+    let ids = if section.show_ids { NumericIds::Shown } else { NumericIds::Hidden };
+    let redaction = Redaction::new(redaction_key(&config.control.snapshot)?, ids);
+    let redaction = redaction.with_shown(section.show.iter().cloned());
     let mut settings = ShadowConfig::new(http, endpoints.collect(), redaction);
     settings.queue = QueueLimit { exchanges: section.queue, bytes: section.queue_bytes };
     settings.workers = section.workers;
@@ -60,6 +69,12 @@ pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
     settings
         .learned
         .replace(LockFile::load(config)?.lock.rules(&super::noise::base_rules(&settings)));
+    settings.recheck.settle.quiet_ms = section.recheck_quiet_ms;
+    settings.sides.legacy = section.legacy;
+    for (context, places) in &config.contexts {
+        settings.sides.contexts.insert(context.clone(), places.shadow.capacity);
+        settings.recheck.contexts.insert(context.clone(), places.shadow.rechecks);
+    }
     Ok(settings)
 }
 
@@ -156,6 +171,7 @@ pub(crate) fn ports(agent: &Agent) -> Ports {
         store: Arc::new(Tally(agent.store())),
         plan: Arc::new(Plan(agent.table())),
         lag: Some(Arc::new(Lag(agent.watermarks()))),
+        observer: None,
         clock: Arc::new(SystemClock),
         seed: u64::from(std::process::id()) ^ super::control::now_ms(),
     }
@@ -260,6 +276,16 @@ fn stored(batch: TallyBatch) -> ShadowBatch {
             .collect(),
         noise: batch.noise.into_iter().map(stored_noise).collect(),
         advice: advice::stored(batch.advice),
+        lags: batch
+            .lags
+            .into_iter()
+            .map(|row| store::LagCount {
+                at_ms: row.at_ms,
+                endpoint: row.endpoint,
+                bound_ms: row.bound_ms,
+                count: row.count,
+            })
+            .collect(),
     }
 }
 
@@ -362,6 +388,7 @@ fn endpoint_summary(stored: banyan_control::shadow::EndpointShadow) -> EndpointS
             })
             .collect(),
         first_ms: stored.first_ms,
+        lag: banyan_shadow::lag_report(&stored.lags),
         ..EndpointSummary::default()
     }
 }

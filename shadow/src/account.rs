@@ -12,7 +12,7 @@ use crate::redact::Redaction;
 use crate::sample::{self, Case};
 use crate::tally::{Outcome, Sample, TallyBatch};
 use crate::undeclared::Collector;
-use crate::{MirrorRequest, SkipReason, event, metric};
+use crate::{MirrorRequest, SkipReason, event, lag, metric};
 use banyan_diff::{Comparison, Fragment, Part, Severity};
 use banyan_domain::EndpointName;
 use std::collections::HashMap;
@@ -86,7 +86,7 @@ impl Books {
 
     /// A value in the form in which it may be stored.
     pub(crate) fn redacted(&self, part: &Part, value: &Fragment) -> String {
-        self.redaction.fragment(part, value)
+        self.redaction.hidden(part, value)
     }
 
     /// Counts undeclared requests, when it is time or nothing comes after.
@@ -154,6 +154,18 @@ impl Account {
         self.close(Outcome::Inconclusive, why, |_, _| {});
     }
 
+    /// Both sides were seen to agree, or new showed what legacy had shown, while legacy moved on.
+    pub(crate) fn raced(self, request: &MirrorRequest) {
+        self.close(Outcome::Lag, "raced", |this, ledger| {
+            this.evidence(ledger, request, Outcome::Lag);
+        });
+    }
+
+    /// The sides never showed the same version.
+    pub(crate) fn not_comparable(self) {
+        self.close(Outcome::NotComparable, "", |_, _| {});
+    }
+
     /// A side gave no answer.
     pub(crate) fn fail(self, failure: Failure) {
         match failure {
@@ -162,14 +174,19 @@ impl Account {
         }
     }
 
-    /// Both sides agreed in the end, `after_ms` after they were seen to differ.
-    pub(crate) fn lag(self, request: &MirrorRequest, after_ms: u64) {
+    /// Both sides were seen to agree `after_ms` after the client was answered; `measured_ms` is the lag where it was
+    /// looked for closely.
+    pub(crate) fn lag(self, request: &MirrorRequest, after_ms: u64, measured_ms: Option<u64>) {
+        let after_ms = measured_ms.unwrap_or(after_ms);
         let bound = LAG_BOUNDS.iter().find(|(bound, _)| after_ms <= *bound);
         let seconds = std::time::Duration::from_millis(after_ms).as_secs_f64();
         metric::lag(&self.endpoint, seconds);
         let word = bound.map_or(LAG_OVER, |(_, word)| word);
         self.close(Outcome::Lag, word, |this, ledger| {
             this.evidence(ledger, request, Outcome::Lag);
+            if let Some(lag_ms) = measured_ms {
+                ledger.lag(this.at_ms, &this.endpoint, lag::bound(lag_ms));
+            }
         });
     }
 

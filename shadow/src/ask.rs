@@ -46,6 +46,12 @@ pub enum AskError {
     /// It failed a moment ago and is left alone.
     #[error("ask a side that is being left alone")]
     Resting,
+    /// The configured limit of shadow traffic to it is reached.
+    #[error("ask a side above the limit of shadow traffic")]
+    OverCapacity,
+    /// It suffers, and gets less shadow traffic for a while.
+    #[error("ask a side that suffers")]
+    BackingOff,
     /// It cannot be reached, or broke the connection.
     #[error("reach the side")]
     Unreachable,
@@ -72,6 +78,8 @@ impl AskError {
             Self::NoTarget => Failure::Skip(SkipReason::NoTarget),
             Self::InexactTarget => Failure::Skip(SkipReason::InexactTarget),
             Self::Resting | Self::Unreachable => Failure::Skip(SkipReason::SideDown),
+            Self::OverCapacity => Failure::Skip(SkipReason::OverCapacity),
+            Self::BackingOff => Failure::Skip(SkipReason::BackingOff),
             Self::Timeout => Failure::Inconclusive("timeout"),
             Self::TooLarge => Failure::Inconclusive("body_too_large"),
         }

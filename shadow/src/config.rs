@@ -5,13 +5,16 @@
 
 use crate::backoff::BackoffConfig;
 use crate::clock::Clock;
+use crate::guard::SideLimits;
 use crate::http::HttpConfig;
 use crate::ledger::LedgerLimit;
 use crate::noise::{LearnedRules, NoiseConfig};
+use crate::observe::Observer;
 use crate::queue::QueueLimit;
 use crate::redact::Redaction;
 use crate::settle::SettleConfig;
 use crate::tally::TallyStore;
+use crate::version::Version;
 use banyan_diff::{Budget, RuleSet};
 use banyan_domain::{ContextName, EndpointName, Generation, PathTemplate, Side};
 use banyan_template::Pin;
@@ -25,8 +28,8 @@ pub struct ShadowConfig {
     pub queue: QueueLimit,
     /// Reads that are worked on at once, at least 1.
     pub workers: usize,
-    /// Requests at once on legacy, and on the new side of each context; further ones wait.
-    pub max_concurrency: usize,
+    /// How much shadow traffic the sides get; more is skipped as `over_capacity` or `backing_off`.
+    pub sides: SideLimits,
     /// Pauses for a side that does not answer; reads meanwhile are skipped as `side_down`.
     pub backoff: BackoffConfig,
     /// When and how often mismatches are looked at again.
@@ -66,6 +69,8 @@ pub struct EndpointConfig {
     pub rules: RuleSet,
     /// Its path; tells in samples which parts of a target are fixed text.
     pub template: Option<PathTemplate>,
+    /// Where its answers say which version of their data they show.
+    pub version: Option<Version>,
 }
 
 /// Limits of rechecks. A mismatch that finds no place is inconclusive as `no_budget`, never counted as a mismatch.
@@ -73,22 +78,48 @@ pub struct EndpointConfig {
 pub struct RecheckConfig {
     /// When re-reads are due, and what they must show.
     pub settle: SettleConfig,
+    /// Limits of a context that has none of its own.
+    pub limits: RecheckLimits,
+    /// Limits of single contexts.
+    pub contexts: BTreeMap<ContextName, RecheckLimits>,
+    /// Of the waiting mismatches of all contexts, those with the same endpoint, places and kinds: a common defect must not keep out a rare one.
+    pub per_cause_max: usize,
+    /// Bytes of answers that waiting mismatches may keep.
+    pub bytes_max: usize,
+}
+
+/// Limits of the rechecks of one context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecheckLimits {
     /// Mismatches that may enter per second.
     pub per_second: u32,
     /// Mismatches that may wait at once.
     pub waiting_max: usize,
-    /// Of these, those with the same endpoint, places and kinds: a common defect must not keep out a rare one.
-    pub per_cause_max: usize,
-    /// Bytes of answers that waiting mismatches may keep.
-    pub bytes_max: usize,
+    /// Of those that enter, so many per second are looked at often enough to measure the lag.
+    pub measured_per_second: u32,
+    /// Of those that wait, so many at once are measured.
+    pub measured_max: usize,
+}
+
+impl Default for RecheckLimits {
+    fn default() -> Self {
+        Self { per_second: 50, waiting_max: 256, measured_per_second: 2, measured_max: 8 }
+    }
+}
+
+impl RecheckConfig {
+    /// The limits of a context.
+    pub(crate) fn limits(&self, context: &ContextName) -> &RecheckLimits {
+        self.contexts.get(context).unwrap_or(&self.limits)
+    }
 }
 
 impl Default for RecheckConfig {
     fn default() -> Self {
         Self {
             settle: SettleConfig::default(),
-            per_second: 50,
-            waiting_max: 256,
+            limits: RecheckLimits::default(),
+            contexts: BTreeMap::new(),
             per_cause_max: 16,
             bytes_max: 32 << 20,
         }
@@ -105,7 +136,7 @@ impl ShadowConfig {
         Self {
             queue: QueueLimit::default(),
             workers: 8,
-            max_concurrency: 4,
+            sides: SideLimits::default(),
             backoff: BackoffConfig::default(),
             recheck: RecheckConfig::default(),
             http,
@@ -134,6 +165,8 @@ pub struct Ports {
     pub plan: Arc<dyn MirrorPlan>,
     /// Knows how far the sync is, if one runs.
     pub lag: Option<Arc<dyn LagSource>>,
+    /// Looks on at confirmed mismatches and at pairs of legacy's answers.
+    pub observer: Option<Arc<dyn Observer>>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Seed of all chance.

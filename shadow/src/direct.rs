@@ -7,6 +7,8 @@
 use crate::account::Account;
 use crate::config::{Ports, ShadowConfig};
 use crate::queue::ShadowHandle;
+use crate::recheck::Suspected;
+use crate::settle;
 use crate::shadow::Shadow;
 use crate::worker::{Core, Read, apart, conclude};
 use crate::{Answer, Ask, AskError, MirrorRequest, SkipReason};
@@ -73,13 +75,18 @@ impl Direct {
             request: pair.request,
             at_ms: pair.at_ms,
         };
-        let bytes = pair.legacy.bytes() + pair.new.bytes();
-        let (judge, legacy, new) = (self.core.judge(&read), pair.legacy, pair.new);
+        let judge = self.core.judge(&read);
+        let owner = judge.owner;
+        let (legacy, new) = (pair.legacy.clone(), pair.new.clone());
+        let bytes = legacy.bytes() + new.bytes();
         let compared = apart(bytes, move || judge.compare(Side::Legacy, &legacy, &new)).await;
-        match compared {
-            Some(comparison) => conclude(&self.core, account, read, &comparison, bytes),
-            None => account.inconclusive("compare_failed"),
-        }
+        let Some(comparison) = compared else { return account.inconclusive("compare_failed") };
+        let answers = match owner {
+            Side::Legacy => settle::Pair { owner: pair.legacy, other: pair.new },
+            Side::New => settle::Pair { owner: pair.new, other: pair.legacy },
+        };
+        // The answers may be old: nothing can be said about how late a side is.
+        conclude(&self.core, account, read, Suspected { answers, asked_ms: None, comparison });
     }
 
     /// Counts a request that a side did not answer.

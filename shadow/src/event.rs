@@ -2,11 +2,31 @@
 //!
 //! Must stay true: no header, body, path or query in any field.
 
+use crate::capacity::Standing;
 use crate::{AskError, TallyError};
 use banyan_domain::{EndpointName, Side};
 
 pub(crate) fn side_failed(side: Side, error: AskError) {
     tracing::debug!(side = side.as_str(), %error, "a mirrored read got no answer");
+}
+
+pub(crate) fn capacity_changed(side: Side, context: &str, standing: Standing, share: f64) {
+    let side = side.as_str();
+    match standing {
+        Standing::Free => {
+            tracing::info!(
+                side,
+                context,
+                "shadow traffic to a side is at its full allowance again"
+            );
+        }
+        Standing::BackingOff => {
+            tracing::warn!(side, context, share, "a side suffers, its shadow traffic is reduced");
+        }
+        Standing::Resting => {
+            tracing::warn!(side, context, "a side asked for rest, its shadow traffic is stopped");
+        }
+    }
 }
 
 pub(crate) fn mismatch_confirmed(endpoint: &EndpointName, severity: &str, differences: u64) {

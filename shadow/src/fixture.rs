@@ -68,9 +68,15 @@ pub(crate) fn config() -> ShadowConfig {
     ];
     let endpoints = endpoints.map(|(name, path)| {
         let template = Some(PathTemplate::new(path).unwrap());
-        (EndpointName::new(name).unwrap(), EndpointConfig { rules: RuleSet::builtin(), template })
+        (
+            EndpointName::new(name).unwrap(),
+            EndpointConfig { rules: RuleSet::builtin(), template, version: None },
+        )
     });
-    ShadowConfig::new(http, endpoints.into_iter().collect(), redaction())
+    let mut config = ShadowConfig::new(http, endpoints.into_iter().collect(), redaction());
+    config.sides.new.per_second = 100_000;
+    config.sides.legacy.per_second = 100_000;
+    config
 }
 
 /// Time that only moves when a test lets it: see [`VirtualClock::until`].
@@ -233,6 +239,7 @@ pub(crate) fn ports(store: &Arc<MemoryStore>, clock: &Arc<VirtualClock>) -> Port
         store: store.clone(),
         plan: Arc::new(|_: &EndpointName, _: Side, _: Generation| true),
         lag: None,
+        observer: None,
         clock: clock.clone(),
         seed: 7,
     }

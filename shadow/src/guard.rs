@@ -1,20 +1,45 @@
 //! The limits on what is asked of the sides.
 //!
-//! Owns, per side (and per context on the new side): how many requests at once, and the pause after failures. It exists
-//! so that shadow reads are never the load that brings a side down. What must stay true: nothing asks a side but through
-//! here; a try that is dropped half-way gives its place back.
+//! Owns, per side (and per context on the new side): how much shadow traffic it gets ([`crate::capacity`]), and the pause
+//! after failures ([`crate::backoff`]). It exists so that shadow reads are never the load that brings a side down, the
+//! monolith no more than a new service. What must stay true: nothing asks a side but through here; a try that is dropped
+//! half-way gives its place back; nobody waits for a place longer than a bound.
 
 use crate::backoff::{Backoff, BackoffConfig, Ticket};
+use crate::capacity::{Capacity, CapacityConfig, Purpose, Refused, Sign, retry_after_ms};
 use crate::clock::{Clock, Dice};
-use crate::{Answer, Ask, AskError, MirrorRequest, event};
-use async_trait::async_trait;
-use banyan_domain::{ContextName, Side};
+use crate::{Answer, Ask, AskError, MirrorRequest, event, metric};
+use banyan_domain::{ContextName, EndpointName, Side};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Semaphore;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Longest wait for a place, in ms.
+const PLACE_WAIT_MS: u64 = 2_000;
+
+/// Limits of the shadow traffic to all sides.
+#[derive(Debug, Clone, Default)]
+pub struct SideLimits {
+    /// To the monolith, over all contexts: when it is the other side, and when it is read again.
+    pub legacy: CapacityConfig,
+    /// To the new side of a context that has no limits of its own.
+    pub new: CapacityConfig,
+    /// To the new side of single contexts.
+    pub contexts: BTreeMap<ContextName, CapacityConfig>,
+}
 
 /// A side that is asked: legacy is one, each context has its own new one.
 type Target = (Side, Option<ContextName>);
+
+/// One request to a side.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) context: &'a ContextName,
+    pub(crate) endpoint: &'a EndpointName,
+    pub(crate) side: Side,
+    pub(crate) request: &'a MirrorRequest,
+    pub(crate) purpose: Purpose,
+}
 
 /// Limits and back-off around [`Ask`].
 pub(crate) struct Guard {
@@ -22,16 +47,24 @@ pub(crate) struct Guard {
     clock: Arc<dyn Clock>,
     dice: Arc<Dice>,
     backoff: BackoffConfig,
-    at_once: usize,
+    limits: SideLimits,
     targets: Mutex<BTreeMap<Target, Arc<Gate>>>,
 }
 
 struct Gate {
+    side: Side,
+    /// The new side's context; empty for legacy.
+    context: String,
     places: Semaphore,
-    backoff: Mutex<Backoff>,
+    state: Mutex<State>,
 }
 
-/// A try on its way; abandons its ticket when dropped before a result.
+struct State {
+    backoff: Backoff,
+    capacity: Capacity,
+}
+
+/// A try on its way; gives back its ticket and its place when dropped before a result.
 struct Try<'g> {
     gate: &'g Gate,
     ticket: Option<Ticket>,
@@ -43,10 +76,20 @@ impl Guard {
         clock: Arc<dyn Clock>,
         dice: Arc<Dice>,
         backoff: BackoffConfig,
-        at_once: usize,
+        limits: SideLimits,
     ) -> Self {
-        let targets = Mutex::new(BTreeMap::new());
-        Self { ask, clock, dice, backoff, at_once: at_once.max(1), targets }
+        Self { ask, clock, dice, backoff, limits, targets: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Asks a side; refuses at once what is over its limits or while it is left alone, and waits a little for a place.
+    pub(crate) async fn ask(&self, call: Call<'_>) -> Result<Answer, AskError> {
+        let gate = self.gate(call.context, call.side);
+        let _place = self.place(&gate).await?;
+        let this = self.admit(&gate, call.purpose)?;
+        let asked_ms = self.clock.now_ms();
+        let result = self.ask.ask(call.context, call.side, call.request).await;
+        self.settle(this, call.endpoint, asked_ms, &result);
+        result
     }
 
     fn gate(&self, context: &ContextName, side: Side) -> Arc<Gate> {
@@ -55,60 +98,130 @@ impl Guard {
             Side::New => (side, Some(context.clone())),
         };
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        targets.entry(target).or_insert_with(|| Arc::new(Gate::new(self.at_once))).clone()
+        let new = || {
+            let limits = match side {
+                Side::Legacy => self.limits.legacy,
+                Side::New => self.limits.contexts.get(context).copied().unwrap_or(self.limits.new),
+            };
+            Arc::new(Gate::new(side, context, limits))
+        };
+        targets.entry(target).or_insert_with(new).clone()
     }
 
-    fn settle(&self, mut this: Try<'_>, side: Side, result: &Result<Answer, AskError>) {
+    async fn place<'g>(&self, gate: &'g Gate) -> Result<SemaphorePermit<'g>, AskError> {
+        if let Ok(place) = gate.places.try_acquire() {
+            return Ok(place);
+        }
+        tokio::select! {
+            place = gate.places.acquire() => place.map_err(|_| AskError::Resting),
+            () = self.clock.sleep(PLACE_WAIT_MS) => Err(AskError::OverCapacity),
+        }
+    }
+
+    fn admit<'g>(&self, gate: &'g Gate, purpose: Purpose) -> Result<Try<'g>, AskError> {
+        let now_ms = self.clock.now_ms();
+        let mut state = gate.state();
+        let ticket = state.backoff.admit(now_ms).ok_or(AskError::Resting)?;
+        let admitted = state.capacity.admit(now_ms, purpose);
+        self.tell(gate, &mut state, now_ms);
+        match admitted {
+            Ok(()) => Ok(Try { gate, ticket: Some(ticket) }),
+            Err(refused) => {
+                state.backoff.abandoned(ticket);
+                Err(match refused {
+                    Refused::OverCapacity => AskError::OverCapacity,
+                    Refused::BackingOff => AskError::BackingOff,
+                })
+            }
+        }
+    }
+
+    fn settle(
+        &self,
+        mut this: Try<'_>,
+        endpoint: &EndpointName,
+        asked_ms: u64,
+        result: &Result<Answer, AskError>,
+    ) {
         let Some(ticket) = this.ticket.take() else { return };
-        let mut backoff = this.gate.backoff();
+        let now_ms = self.clock.now_ms();
+        let mut state = this.gate.state();
         match result {
-            Ok(_) | Err(AskError::TooLarge) => backoff.succeeded(ticket),
-            Err(error @ (AskError::Unreachable | AskError::Timeout)) => {
+            Ok(_) | Err(AskError::TooLarge) => state.backoff.succeeded(ticket),
+            Err(AskError::Unreachable | AskError::Timeout) => {
                 let pause = |ms| self.dice.jitter(ms);
-                backoff.failed(ticket, self.clock.now_ms(), &self.backoff, pause);
-                drop(backoff);
-                event::side_failed(side, *error);
+                state.backoff.failed(ticket, now_ms, &self.backoff, pause);
             }
-            Err(AskError::NoTarget | AskError::InexactTarget | AskError::Resting) => {
-                backoff.abandoned(ticket);
-            }
+            Err(
+                AskError::NoTarget
+                | AskError::InexactTarget
+                | AskError::Resting
+                | AskError::OverCapacity
+                | AskError::BackingOff,
+            ) => state.backoff.abandoned(ticket),
+        }
+        match sign(result, now_ms.saturating_sub(asked_ms)) {
+            Some(sign) => state.capacity.answered(now_ms, endpoint, sign),
+            None => state.capacity.abandoned(),
+        }
+        self.tell(this.gate, &mut state, now_ms);
+        drop(state);
+        if let Err(error) = result {
+            event::side_failed(this.gate.side, *error);
+        }
+    }
+
+    /// Tells log and metrics when a side gets less, nothing, or all again.
+    fn tell(&self, gate: &Gate, state: &mut State, now_ms: u64) {
+        let share = state.capacity.share();
+        metric::capacity_share(gate.side, &gate.context, share);
+        if let Some(standing) = state.capacity.change(now_ms) {
+            event::capacity_changed(gate.side, &gate.context, standing, share);
         }
     }
 }
 
-#[async_trait]
-impl Ask for Guard {
-    /// Waits for a place, then asks; a side that is being left alone is refused at once.
-    async fn ask(
-        &self,
-        context: &ContextName,
-        side: Side,
-        request: &MirrorRequest,
-    ) -> Result<Answer, AskError> {
-        let gate = self.gate(context, side);
-        let Ok(_place) = gate.places.acquire().await else { return Err(AskError::Resting) };
-        let ticket = gate.backoff().admit(self.clock.now_ms()).ok_or(AskError::Resting)?;
-        let this = Try { gate: &gate, ticket: Some(ticket) };
-        let result = self.ask.ask(context, side, request).await;
-        self.settle(this, side, &result);
-        result
+/// What a result says about the load of the side; nothing when it was not asked.
+fn sign(result: &Result<Answer, AskError>, took_ms: u64) -> Option<Sign> {
+    match result {
+        Ok(answer) if matches!(answer.status, 429 | 503) => {
+            Some(Sign::Overloaded(answer.obs().header("retry-after").and_then(retry_after_ms)))
+        }
+        Ok(answer) if answer.status >= 500 => Some(Sign::Errored),
+        Ok(_) | Err(AskError::TooLarge) => Some(Sign::Fine(took_ms)),
+        Err(AskError::Unreachable | AskError::Timeout) => Some(Sign::Unreachable),
+        Err(
+            AskError::NoTarget
+            | AskError::InexactTarget
+            | AskError::Resting
+            | AskError::OverCapacity
+            | AskError::BackingOff,
+        ) => None,
     }
 }
 
 impl Gate {
-    fn new(at_once: usize) -> Self {
-        Self { places: Semaphore::new(at_once), backoff: Mutex::new(Backoff::default()) }
+    fn new(side: Side, context: &ContextName, limits: CapacityConfig) -> Self {
+        let context = match side {
+            Side::Legacy => String::new(),
+            Side::New => context.as_str().to_owned(),
+        };
+        let capacity = Capacity::new(limits);
+        let state = Mutex::new(State { backoff: Backoff::default(), capacity });
+        Self { side, context, places: Semaphore::new(limits.at_once.max(1)), state }
     }
 
-    fn backoff(&self) -> std::sync::MutexGuard<'_, Backoff> {
-        self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Try<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.gate.backoff().abandoned(ticket);
+            let mut state = self.gate.state();
+            state.backoff.abandoned(ticket);
+            state.capacity.abandoned();
         }
     }
 }

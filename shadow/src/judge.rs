@@ -6,6 +6,7 @@
 use crate::Answer;
 use crate::renaming::Renaming;
 use crate::settle::Judge;
+use crate::version::Version;
 use banyan_diff::{Budget, Comparison, RuleSet, compare};
 use banyan_domain::Side;
 
@@ -18,6 +19,8 @@ pub(crate) struct EndpointJudge {
     pub(crate) owner: Side,
     /// What ids are called on the other side, if a rule wants to know.
     pub(crate) renaming: Option<Renaming>,
+    /// Where answers say which version of their data they show.
+    pub(crate) version: Option<Version>,
 }
 
 impl EndpointJudge {
@@ -35,20 +38,20 @@ impl EndpointJudge {
     }
 }
 
-impl EndpointJudge {
-    /// Compares two answers of one side.
-    pub(crate) fn within(&self, earlier: &Answer, later: &Answer) -> Comparison {
-        compare(&earlier.obs(), &later.obs(), &self.rules, &self.budget)
-    }
-}
-
 impl Judge for EndpointJudge {
     fn across(&self, owner: &Answer, other: &Answer) -> Comparison {
         self.compare(self.owner, owner, other)
     }
 
-    fn same(&self, earlier: &Answer, later: &Answer) -> bool {
-        let comparison = compare(&earlier.obs(), &later.obs(), &self.rules, &self.budget);
-        comparison.verdict.is_match()
+    fn within(&self, earlier: &Answer, later: &Answer) -> Comparison {
+        compare(&earlier.obs(), &later.obs(), &self.rules, &self.budget)
+    }
+
+    fn owner(&self) -> Side {
+        self.owner
+    }
+
+    fn other_version(&self, owner: &Answer, other: &Answer, across: &Comparison) -> bool {
+        self.version.as_ref().is_some_and(|version| version.differs(owner, other, across))
     }
 }

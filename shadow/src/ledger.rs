@@ -8,7 +8,7 @@ use crate::advice::Sums;
 use crate::metric;
 use crate::noise::NoiseLedger;
 use crate::tally::{
-    DifferenceCount, Fingerprint, HiddenCount, Outcome, OutcomeCount, Sample, TallyBatch,
+    DifferenceCount, Fingerprint, HiddenCount, LagCount, Outcome, OutcomeCount, Sample, TallyBatch,
 };
 use banyan_domain::EndpointName;
 use std::collections::{BTreeMap, VecDeque};
@@ -54,6 +54,8 @@ pub(crate) struct Ledger {
     differences: BTreeMap<Key<Group>, u64>,
     hidden: BTreeMap<Key<String>, u64>,
     noise: NoiseLedger,
+    /// By upper bound of the bucket, in ms.
+    lags: BTreeMap<Key<u64>, u64>,
     samples: VecDeque<Sample>,
     fingerprints: BTreeMap<(EndpointName, u64), (u64, bool)>,
     done: Vec<u64>,
@@ -93,6 +95,12 @@ impl Ledger {
     pub(crate) fn noise(&mut self, at_ms: u64, endpoint: &EndpointName, look: NoiseLedger) {
         let start_ms = self.start(at_ms);
         self.noise.enter(start_ms, endpoint, look);
+    }
+
+    pub(crate) fn lag(&mut self, at_ms: u64, endpoint: &EndpointName, bound_ms: u64) {
+        let key = (self.start(at_ms), endpoint.clone(), bound_ms);
+        *self.lags.entry(key).or_insert(0) += 1;
+        self.bound();
     }
 
     pub(crate) fn sample(&mut self, sample: Sample) {
@@ -136,11 +144,7 @@ impl Ledger {
 
     /// How much waits, for the log.
     pub(crate) fn len(&self) -> usize {
-        self.outcomes.len()
-            + self.differences.len()
-            + self.hidden.len()
-            + self.samples.len()
-            + self.noise.len()
+        self.counts() + self.samples.len() + self.noise.len()
     }
 
     /// A copy of everything in the form in which it is saved.
@@ -177,6 +181,12 @@ impl Ledger {
                 at_ms: seen.0,
                 mismatched: seen.1,
             });
+        let lags = self.lags.iter().map(|((at_ms, endpoint, bound_ms), count)| LagCount {
+            at_ms: *at_ms,
+            endpoint: endpoint.clone(),
+            bound_ms: *bound_ms,
+            count: *count,
+        });
         TallyBatch {
             outcomes: outcomes.collect(),
             differences: differences.collect(),
@@ -186,6 +196,7 @@ impl Ledger {
             done: self.done.clone(),
             noise: self.noise.counts(),
             advice: self.advice.rows(),
+            lags: lags.collect(),
         }
     }
 
@@ -197,6 +208,7 @@ impl Ledger {
         merge(&mut self.hidden, newer.hidden);
         self.noise.merge(newer.noise);
         self.advice.merge(newer.advice);
+        merge(&mut self.lags, newer.lags);
         newer.samples.into_iter().for_each(|sample| self.sample(sample));
         for ((endpoint, fingerprint), (at_ms, mismatched)) in newer.fingerprints {
             self.fingerprint(at_ms, &endpoint, fingerprint, mismatched);
@@ -224,6 +236,7 @@ impl Ledger {
             self.outcomes = coarser(std::mem::take(&mut self.outcomes), span);
             self.differences = coarser(std::mem::take(&mut self.differences), span);
             self.hidden = coarser(std::mem::take(&mut self.hidden), span);
+            self.lags = coarser(std::mem::take(&mut self.lags), span);
             metric::dropped("time", 1);
         }
         while self.differences.len() > self.limit.counts {
@@ -233,7 +246,7 @@ impl Ledger {
     }
 
     fn counts(&self) -> usize {
-        self.outcomes.len() + self.differences.len() + self.hidden.len()
+        self.outcomes.len() + self.differences.len() + self.hidden.len() + self.lags.len()
     }
 }
 

@@ -9,6 +9,7 @@ mod account;
 mod advice;
 mod ask;
 mod backoff;
+mod capacity;
 mod clock;
 mod config;
 mod direct;
@@ -19,9 +20,13 @@ mod fixture;
 mod guard;
 mod http;
 mod judge;
+mod lag;
 mod ledger;
 mod metric;
+mod moves;
 mod noise;
+mod observe;
+mod probe;
 mod queue;
 mod recheck;
 mod redact;
@@ -29,26 +34,33 @@ mod renaming;
 mod request;
 mod reread;
 mod sample;
+mod secret;
 mod settle;
 mod shadow;
 mod skip;
 mod summary;
 mod tally;
 mod undeclared;
+mod version;
 mod worker;
 
 pub use advice::{Advice, LostCount, SuggestionCount, TemplateCount};
 pub use ask::{Answer, Ask, AskError};
 pub use backoff::BackoffConfig;
+pub use capacity::CapacityConfig;
 pub use clock::{Clock, Sleep, SystemClock};
 pub use config::{
-    EndpointConfig, LagSource, MirrorPlan, Ports, RecheckConfig, ShadowConfig, StartError,
+    EndpointConfig, LagSource, MirrorPlan, Ports, RecheckConfig, RecheckLimits, ShadowConfig,
+    StartError,
 };
 pub use direct::{Direct, Pair, Unasked};
 pub use exchange::{Exchange, Served};
+pub use guard::SideLimits;
 pub use http::{HttpAsk, HttpConfig};
+pub use lag::lag_report;
 pub use ledger::LedgerLimit;
 pub use noise::{LearnedRules, NOISE_RULE, NoiseConfig, NoisePlace, NoiseTotal, judge_noise};
+pub use observe::{Confirmed, LegacyPair, Observer, Seen};
 pub use queue::{QueueLimit, Queued, ShadowHandle, ShadowQueue, Tap, queue};
 pub use redact::{NumericIds, Redaction, RedactionKey};
 pub use request::{HOPS_HEADER, MirrorRequest, SHADOW_HEADER};
@@ -59,7 +71,8 @@ pub use summary::{
     Declared, DifferenceTotal, EndpointSummary, HiddenTotal, Period, Recent, Summary, assemble,
 };
 pub use tally::{
-    DifferenceCount, Fingerprint, HiddenCount, NoiseCount, NoiseSums, Outcome, OutcomeCount,
-    Sample, TallyBatch, TallyError, TallyStore,
+    DifferenceCount, Fingerprint, HiddenCount, LagCount, NoiseCount, NoiseSums, Outcome,
+    OutcomeCount, Sample, TallyBatch, TallyError, TallyStore,
 };
 pub use undeclared::Undeclared;
+pub use version::Version;

@@ -3,8 +3,10 @@
 //! Owns every `banyan_shadow_*` name. What must stay true: labels come from enums and declared names only.
 
 use crate::SkipReason;
-use banyan_domain::EndpointName;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, core::Collector};
+use banyan_domain::{EndpointName, Side};
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, core::Collector,
+};
 use std::sync::LazyLock;
 
 static OFFERED: LazyLock<IntCounterVec> = LazyLock::new(|| {
@@ -27,10 +29,17 @@ static QUEUE_DEPTH: LazyLock<IntGauge> =
     LazyLock::new(|| gauge("banyan_shadow_queue_depth", "Exchanges that wait for a worker."));
 static RECHECKS_WAITING: LazyLock<IntGauge> =
     LazyLock::new(|| gauge("banyan_shadow_rechecks_waiting", "Mismatches that wait for re-reads."));
+static CAPACITY_SHARE: LazyLock<GaugeVec> = LazyLock::new(|| {
+    let opts = Opts::new(
+        "banyan_shadow_capacity_share",
+        "Share of its allowance of shadow traffic that a side gets; below 1 it suffers.",
+    );
+    registered(constant(GaugeVec::new(opts, &["side", "context"])))
+});
 static LAG: LazyLock<HistogramVec> = LazyLock::new(|| {
     let opts = HistogramOpts::new(
         "banyan_shadow_lag_seconds",
-        "Time from a mismatch to the re-read in which both sides agreed.",
+        "Time from the client's answer until both sides agreed.",
     )
     .buckets(vec![0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]);
     registered(constant(HistogramVec::new(opts, &["endpoint"])))
@@ -70,6 +79,10 @@ pub(crate) fn queue_depth(depth: usize) {
 
 pub(crate) fn rechecks_waiting(count: usize) {
     RECHECKS_WAITING.set(i64::try_from(count).unwrap_or(i64::MAX));
+}
+
+pub(crate) fn capacity_share(side: Side, context: &str, share: f64) {
+    CAPACITY_SHARE.with_label_values(&[side.as_str(), context]).set(share);
 }
 
 pub(crate) fn lag(endpoint: &EndpointName, seconds: f64) {

@@ -4,17 +4,19 @@
 //! true: places, bytes and rate are bounded, one cause cannot take all places, and a mismatch that finds no place is
 //! inconclusive.
 
-use crate::SkipReason;
 use crate::account::Account;
 use crate::config::RecheckConfig;
 use crate::metric;
+use crate::observe::Confirmed;
+use crate::probe::Looks;
 use crate::reread;
 use crate::sample::Case;
-use crate::settle::{Settle, Settled, Suspect};
+use crate::settle::{Pair, Proof, Settle, Settled, Suspect};
 use crate::tally::Outcome;
 use crate::worker::{Core, Read};
+use crate::{Answer, SkipReason};
 use banyan_diff::{Comparison, Verdict};
-use banyan_domain::ContextName;
+use banyan_domain::{ContextName, Side};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
@@ -31,14 +33,31 @@ pub(crate) struct Rechecks {
     tasks: Mutex<JoinSet<()>>,
 }
 
+/// A comparison that may be a mismatch.
+pub(crate) struct Suspected {
+    pub(crate) answers: Pair,
+    /// When the mirrored read was asked, in ms; nothing when the answers were not given just now, as in a replay.
+    pub(crate) asked_ms: Option<u64>,
+    pub(crate) comparison: Comparison,
+}
+
 #[derive(Default)]
 struct State {
     waiting: usize,
     bytes: usize,
     causes: HashMap<u64, usize>,
-    rate: Rate,
+    contexts: BTreeMap<ContextName, Waiting>,
     /// Longest lag per context: of the present span, and of the one before.
     lags: BTreeMap<ContextName, (u64, u64, u64)>,
+}
+
+/// What waits in one context.
+#[derive(Default)]
+struct Waiting {
+    waiting: usize,
+    rate: Rate,
+    measured: usize,
+    measured_rate: Rate,
 }
 
 /// Entries per second, unused ones saved up for two seconds.
@@ -52,8 +71,11 @@ struct Rate {
 /// A place among the waiting; given back when dropped.
 struct Place {
     state: Arc<Mutex<State>>,
+    context: ContextName,
     cause: u64,
     bytes: usize,
+    /// Whether its lag is measured.
+    measured: bool,
 }
 
 impl Rechecks {
@@ -67,14 +89,16 @@ impl Rechecks {
         core: &Arc<Core>,
         account: Account,
         read: Read,
-        comparison: &Comparison,
-        bytes: usize,
+        suspected: Suspected,
     ) {
         if core.is_closing() {
             return account.skip(SkipReason::Shutdown);
         }
+        let Suspected { answers, asked_ms, comparison } = suspected;
         let now_ms = core.clock.now_ms();
-        let Some(place) = self.place(cause(&read, comparison), bytes, now_ms) else {
+        let bytes = answers.owner.bytes() + answers.other.bytes();
+        let cause = cause(&read, &comparison);
+        let Some(place) = self.place(&read.context, cause, bytes, now_ms) else {
             return account.inconclusive("no_budget");
         };
         let suspect = match comparison.verdict {
@@ -86,8 +110,11 @@ impl Rechecks {
             | Verdict::LegacyError
             | Verdict::BothError => Suspect::Difference,
         };
-        let settle = Settle::new(suspect, now_ms);
-        let recheck = recheck(core.clone(), account, read, settle, place);
+        let mut settle = Settle::new(suspect, now_ms, answers);
+        let measured = place.measured && suspect == Suspect::Difference;
+        settle.looks = asked_ms.filter(|_| measured).map(|at_ms| Looks::new(read.at_ms, at_ms));
+        let answered_ms = asked_ms.map_or(now_ms, |_| read.at_ms.min(now_ms));
+        let recheck = recheck(core.clone(), account, Arc::new(read), (settle, answered_ms), place);
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(recheck);
@@ -102,26 +129,34 @@ impl Rechecks {
         tasks.shutdown().await;
     }
 
-    fn place(&self, cause: u64, bytes: usize, now_ms: u64) -> Option<Place> {
+    fn place(&self, context: &ContextName, cause: u64, bytes: usize, now_ms: u64) -> Option<Place> {
+        let limits = self.config.limits(context);
         let mut state = lock(&self.state);
         let alike = state.causes.get(&cause).copied().unwrap_or(0);
-        let fits = state.waiting < self.config.waiting_max
-            && alike < self.config.per_cause_max
+        let room = alike < self.config.per_cause_max
             && state.bytes.saturating_add(bytes) <= self.config.bytes_max;
-        if !fits || !state.rate.take(self.config.per_second, now_ms) {
+        let own = state.contexts.entry(context.clone()).or_default();
+        if !room || own.waiting >= limits.waiting_max || !own.rate.take(limits.per_second, now_ms) {
             return None;
         }
+        let measured = own.measured < limits.measured_max
+            && own.measured_rate.take(limits.measured_per_second, now_ms);
+        own.waiting += 1;
+        own.measured += usize::from(measured);
         state.waiting += 1;
         state.bytes += bytes;
         state.causes.insert(cause, alike + 1);
         metric::rechecks_waiting(state.waiting);
-        Some(Place { state: self.state.clone(), cause, bytes })
+        let context = context.clone();
+        Some(Place { state: self.state.clone(), context, cause, bytes, measured })
     }
 
-    /// Without a watermark: twice the longest lag that was seen lately.
+    /// Without a watermark: twice the longest lag that was seen lately, and no less than what is configured.
     pub(crate) fn quiet_ms(&self, context: &ContextName) -> u64 {
         let state = lock(&self.state);
-        state.lags.get(context).map_or(0, |(_, now, before)| now.max(before).saturating_mul(2))
+        let seen =
+            state.lags.get(context).map_or(0, |(_, now, before)| now.max(before).saturating_mul(2));
+        seen.max(self.config.settle.quiet_ms)
     }
 
     fn saw_lag(&self, context: &ContextName, now_ms: u64, lag_ms: u64) {
@@ -137,61 +172,111 @@ impl Rechecks {
 }
 
 /// The life of one recheck: wait, read both sides again, decide; until settled.
-async fn recheck(core: Arc<Core>, account: Account, read: Read, mut settle: Settle, place: Place) {
+async fn recheck(
+    core: Arc<Core>,
+    account: Account,
+    read: Arc<Read>,
+    (settle, answered_ms): (Settle, u64),
+    place: Place,
+) {
+    let settled = rounds(&core, &read, settle).await;
+    drop(place);
+    match settled {
+        Some(settled) => finish(&core, account, &read, answered_ms, settled),
+        None => account.skip(SkipReason::PhaseChanged),
+    }
+}
+
+/// Rounds of re-reads until settled; nothing when the mirror is no longer planned.
+async fn rounds(core: &Arc<Core>, read: &Arc<Read>, mut settle: Settle) -> Option<Settled> {
     let config = core.config.recheck.settle.clone();
+    let first_ms = settle.first_ms();
     let mut due = settle.first_due(&config);
-    let settled = loop {
-        let Some(at_ms) = due else { break Settled::Inconclusive("no_recheck") };
-        wait_until(&core, settle.first_ms(), at_ms).await;
-        if !core.still_planned(&read) {
-            return account.skip(SkipReason::PhaseChanged);
+    loop {
+        let Some(at_ms) = due else { return Some(Settled::Inconclusive("no_recheck")) };
+        let at_ms = first_ms.saturating_add(core.dice.jitter(at_ms.saturating_sub(first_ms)));
+        if let Some(lag) = look_until(core, read, &mut settle, at_ms).await {
+            return Some(lag);
         }
-        let (next, settled) = reread::round(&core, &read, settle).await;
+        wait_until(core, at_ms).await;
+        if !core.still_planned(read) {
+            return None;
+        }
+        let (next, settled) = reread::round(core, read, settle).await;
         settle = next;
         match settled {
             Settled::Again(at_ms) => due = Some(at_ms),
-            Settled::Lag
+            Settled::Lag(_)
+            | Settled::Raced
             | Settled::Watch
             | Settled::Mismatch(_)
             | Settled::NewError(_)
-            | Settled::Inconclusive(_) => break settled,
+            | Settled::NotComparable
+            | Settled::Inconclusive(_) => return Some(settled),
         }
-    };
-    drop(place);
-    finish(&core, account, &read, settle.first_ms(), settled);
+    }
 }
 
-/// Waits until `at_ms`, moved a little by chance.
-async fn wait_until(core: &Core, first_ms: u64, at_ms: u64) {
-    let at_ms = first_ms.saturating_add(core.dice.jitter(at_ms.saturating_sub(first_ms)));
+/// Looks at the other side until `at_ms`, where that is afforded; the lag when it shows what the owner had shown.
+async fn look_until(core: &Core, read: &Read, settle: &mut Settle, at_ms: u64) -> Option<Settled> {
+    while let Some(look) = settle.looks {
+        // The last look is right before the round, so that the round does not find first what a look should measure.
+        wait_until(core, look.due_ms().min(at_ms)).await;
+        if !core.still_planned(read) {
+            return None;
+        }
+        if let Some(agreed) = reread::look(core, read, settle).await {
+            return Some(Settled::Lag(agreed.lag_ms));
+        }
+        if look.due_ms() >= at_ms {
+            return None;
+        }
+    }
+    None
+}
+
+async fn wait_until(core: &Core, at_ms: u64) {
     core.clock.sleep(at_ms.saturating_sub(core.clock.now_ms())).await;
 }
 
-fn finish(core: &Core, account: Account, read: &Read, first_ms: u64, settled: Settled) {
+fn finish(core: &Core, account: Account, read: &Read, answered_ms: u64, settled: Settled) {
     match settled {
-        Settled::Lag => {
+        Settled::Lag(lag_ms) => {
             let now_ms = core.clock.now_ms();
-            let after_ms = now_ms.saturating_sub(first_ms);
-            core.rechecks.saw_lag(&read.context, now_ms, after_ms);
-            account.lag(&read.request, after_ms);
+            let after_ms = now_ms.saturating_sub(answered_ms);
+            core.rechecks.saw_lag(&read.context, now_ms, lag_ms.unwrap_or(after_ms));
+            account.lag(&read.request, after_ms, lag_ms);
         }
-        Settled::Mismatch(comparison) => {
-            let case = Case {
-                endpoint: &read.endpoint,
-                template: core.endpoint(&read.endpoint).template.as_ref(),
-                request: &read.request,
-                served_by: read.served_by,
-                generation: read.generation,
-                at_ms: read.at_ms,
-            };
-            account.mismatch(&case, &comparison);
-        }
+        Settled::Raced => account.raced(&read.request),
+        Settled::Mismatch(proof) => confirmed(core, account, read, &proof),
         Settled::NewError(comparison) => {
             account.compared(&read.request, Outcome::NewError, &comparison);
         }
+        Settled::NotComparable => account.not_comparable(),
         Settled::Inconclusive(why) => account.inconclusive(why),
         Settled::Again(_) | Settled::Watch => account.inconclusive("still_moving"),
     }
+}
+
+/// A mismatch is confirmed: the observer sees the answers, then it is counted.
+fn confirmed(core: &Core, account: Account, read: &Read, proof: &Proof) {
+    let Proof { comparison, answers: Pair { owner, other } } = proof;
+    if let Some(observer) = &core.observer {
+        let (legacy, new): (&Answer, &Answer) = match core.plan.owner(&read.context) {
+            Side::Legacy => (owner, other),
+            Side::New => (other, owner),
+        };
+        observer.confirmed(&Confirmed { seen: core.seen(read), comparison, legacy, new });
+    }
+    let case = Case {
+        endpoint: &read.endpoint,
+        template: core.endpoint(&read.endpoint).template.as_ref(),
+        request: &read.request,
+        served_by: read.served_by,
+        generation: read.generation,
+        at_ms: read.at_ms,
+    };
+    account.mismatch(&case, comparison);
 }
 
 /// What mismatches of one cause have in common: endpoint, places and kinds.
@@ -230,6 +315,10 @@ impl Drop for Place {
         let mut state = lock(&self.state);
         state.waiting -= 1;
         state.bytes -= self.bytes;
+        if let Some(own) = state.contexts.get_mut(&self.context) {
+            own.waiting -= 1;
+            own.measured -= usize::from(self.measured);
+        }
         if let Some(alike) = state.causes.get_mut(&self.cause) {
             *alike -= 1;
             if *alike == 0 {
@@ -247,6 +336,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RecheckLimits;
 
     #[test]
     fn the_rate_allows_a_short_burst_and_then_what_time_earns() {
@@ -258,19 +348,51 @@ mod tests {
         assert_eq!((101..10_101).filter(|now_ms| rate.take(10, *now_ms)).count(), 100);
     }
 
+    fn messages() -> ContextName {
+        ContextName::new("messages").unwrap()
+    }
+
     #[test]
     fn one_cause_cannot_take_all_places_and_places_come_back() {
-        let config = RecheckConfig { waiting_max: 3, per_cause_max: 2, ..RecheckConfig::default() };
+        let limits = RecheckLimits { waiting_max: 3, ..RecheckLimits::default() };
+        let config = RecheckConfig { limits, per_cause_max: 2, ..RecheckConfig::default() };
         let rechecks = Rechecks::new(&config);
-        let first = rechecks.place(1, 10, 0);
-        let second = rechecks.place(1, 10, 0);
+        let place = |cause, bytes| rechecks.place(&messages(), cause, bytes, 0);
+        let first = place(1, 10);
+        let second = place(1, 10);
         assert!(first.is_some() && second.is_some());
-        assert!(rechecks.place(1, 10, 0).is_none(), "a third of the same cause");
-        let rare = rechecks.place(2, 10, 0);
+        assert!(place(1, 10).is_none(), "a third of the same cause");
+        let rare = place(2, 10);
         assert!(rare.is_some());
-        assert!(rechecks.place(3, 10, 0).is_none(), "all places are taken");
+        assert!(place(3, 10).is_none(), "all places are taken");
         drop(first);
-        assert!(rechecks.place(3, config.bytes_max, 0).is_none(), "too many bytes");
-        assert!(rechecks.place(3, 10, 0).is_some());
+        assert!(place(3, config.bytes_max).is_none(), "too many bytes");
+        assert!(place(3, 10).is_some());
+    }
+
+    #[test]
+    fn each_context_has_its_own_places_rate_and_share_of_measured_ones() {
+        let limits = RecheckLimits {
+            waiting_max: 4,
+            per_second: 100,
+            measured_per_second: 1,
+            measured_max: 1,
+        };
+        let plans = ContextName::new("plans").unwrap();
+        let own = RecheckLimits { waiting_max: 1, ..limits };
+        let contexts = [(plans.clone(), own)].into_iter().collect();
+        let rechecks =
+            Rechecks::new(&RecheckConfig { limits, contexts, ..RecheckConfig::default() });
+        let places: Vec<_> =
+            (0..4).filter_map(|at| rechecks.place(&messages(), at, 1, 0)).collect();
+        assert_eq!(
+            places.iter().map(|p| p.measured).collect::<Vec<_>>(),
+            [true, false, false, false]
+        );
+        assert!(rechecks.place(&messages(), 9, 1, 0).is_none());
+        let other = rechecks.place(&plans, 9, 1, 0);
+        assert!(other.is_some_and(|place| place.measured), "another context is not kept out");
+        drop(places);
+        assert!(rechecks.place(&messages(), 9, 1, 900).is_some_and(|place| place.measured));
     }
 }

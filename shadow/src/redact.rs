@@ -2,10 +2,12 @@
 //!
 //! Owns tokens, the redacted request line and the cleaning of shape paths. It exists so that a sample shows that two
 //! values differ, and how, without showing either. What must stay true: a value becomes its class and a keyed hash
-//! (`tok:<class>:<hash>`, the same for the same value under one key); nothing of a request but method, endpoint, template
+//! (`tok:<class>:<hash>`, the same for the same value under one key) unless its place is on the list of shown ones and it
+//! looks like no secret; nothing of a request but method, endpoint, template
 //! literals, short numeric ids, query keys and the kind of credentials is kept.
 
-use banyan_diff::{Fragment, Part, ValueClass};
+use crate::secret::is_secret;
+use banyan_diff::{Fragment, Location, Part, ValueClass};
 use banyan_domain::PathTemplate;
 use banyan_domain::template::Segment;
 use std::fmt;
@@ -14,6 +16,9 @@ use std::fmt;
 const ID_DIGITS_MAX: usize = 9;
 /// Longest name of a field, header, cookie or query parameter that is shown.
 const NAME_MAX: usize = 40;
+
+/// Headers whose values are credentials, or as good as.
+const NEVER_SHOWN: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
 /// Secret that tokens are made with. Keep it over runs, so that tokens and distinct requests can be compared.
 #[derive(Clone)]
@@ -34,6 +39,8 @@ pub enum NumericIds {
 pub struct Redaction {
     key: RedactionKey,
     ids: NumericIds,
+    /// Shapes of places whose values are shown.
+    shown: Vec<String>,
 }
 
 /// The kind of credentials of a request; part of what makes requests distinct.
@@ -84,7 +91,15 @@ impl AuthClass {
 impl Redaction {
     /// Redaction with a key.
     pub const fn new(key: RedactionKey, ids: NumericIds) -> Self {
-        Self { key, ids }
+        Self { key, ids, shown: Vec::new() }
+    }
+
+    /// The same, but values at these places are shown: shapes as reports name them, such as `$.status` or
+    /// `header:x-version`. A value that looks like personal data or a credential is not shown even there, and
+    /// `authorization`, `cookie`, `set-cookie` and cookies never are.
+    #[must_use]
+    pub fn with_shown(self, shown: impl IntoIterator<Item = String>) -> Self {
+        Self { shown: shown.into_iter().collect(), ..self }
     }
 
     /// A keyed hash of parts whose borders count.
@@ -112,7 +127,15 @@ impl Redaction {
 
     /// A value of an answer. Status codes are shown; `null`, booleans, empty values and containers have no value to
     /// hide behind a token, or none that must be told apart.
-    pub(crate) fn fragment(&self, part: &Part, fragment: &Fragment) -> String {
+    pub(crate) fn fragment(&self, location: &Location, fragment: &Fragment) -> String {
+        if self.shows(location) && !is_secret(&fragment.text) {
+            return fragment.text.clone();
+        }
+        self.hidden(&location.part, fragment)
+    }
+
+    /// A value of an answer as it is stored wherever it is not shown.
+    pub(crate) fn hidden(&self, part: &Part, fragment: &Fragment) -> String {
         match (part, fragment.class()) {
             (Part::Status, _) => {
                 fragment.text.chars().filter(char::is_ascii_digit).take(3).collect()
@@ -135,6 +158,16 @@ impl Redaction {
                 | ValueClass::Binary => self.token(&class.to_string(), fragment.text.as_bytes()),
             },
         }
+    }
+
+    /// Whether values at this place may be shown.
+    fn shows(&self, location: &Location) -> bool {
+        let never = match &location.part {
+            Part::Cookie(_) => true,
+            Part::Header(name) => NEVER_SHOWN.contains(&name.as_str()),
+            Part::Status | Part::Body => false,
+        };
+        !never && self.shown.iter().any(|shape| *shape == location.shape)
     }
 
     /// The target of a request: literals of the template, numeric ids and query keys, the rest as tokens. Without a
@@ -171,7 +204,8 @@ impl Redaction {
     }
 
     fn value(&self, text: &str) -> String {
-        let number = text.len() <= ID_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
+        let digits = text.len() <= ID_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = digits && !is_secret(text);
         match (text.is_empty(), number, self.ids) {
             (true, _, _) => String::new(),
             (false, true, NumericIds::Shown) => text.to_owned(),
@@ -241,7 +275,7 @@ fn clean_step(step: &str) -> String {
 }
 
 /// Where a bracket that opens `text` ends, quotes and escapes respected.
-fn bracket_end(text: &str) -> usize {
+pub(crate) fn bracket_end(text: &str) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     for (at, c) in text.char_indices() {
         match c {

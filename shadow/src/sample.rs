@@ -104,8 +104,9 @@ pub(crate) fn sample(redaction: &Redaction, case: &Case<'_>, comparison: &Compar
 }
 
 fn entry(redaction: &Redaction, difference: &Difference) -> Value {
-    let part = &difference.location.part;
-    let value = |side: &Option<Fragment>| side.as_ref().map(|f| redaction.fragment(part, f));
+    let value = |side: &Option<Fragment>| {
+        side.as_ref().map(|f| redaction.fragment(&difference.location, f))
+    };
     json!({
         "shape": redact::shape(&difference.location.shape),
         "kind": difference.kind.label(),

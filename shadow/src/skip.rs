@@ -24,6 +24,10 @@ pub enum SkipReason {
     PhaseChanged,
     /// The other side does not answer; it is left alone for a while.
     SideDown,
+    /// The configured limit of shadow traffic to the other side is reached.
+    OverCapacity,
+    /// The other side suffers: it is slower than usual, fails, or asked for rest; it gets less for a while.
+    BackingOff,
     /// A limit on what may be asked of the other side is used up.
     NoBudget,
     /// The caller is pinned to the owner: the other side is known to be behind.
@@ -46,7 +50,7 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// All reasons, in the order in which they are reported.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Sampled,
         Self::QueueFull,
         Self::BodyTooLarge,
@@ -55,6 +59,8 @@ impl SkipReason {
         Self::Upgraded,
         Self::PhaseChanged,
         Self::SideDown,
+        Self::OverCapacity,
+        Self::BackingOff,
         Self::NoBudget,
         Self::Pinned,
         Self::ConditionalOrRange,
@@ -77,6 +83,8 @@ impl SkipReason {
             Self::Upgraded => "upgraded",
             Self::PhaseChanged => "phase_changed",
             Self::SideDown => "side_down",
+            Self::OverCapacity => "over_capacity",
+            Self::BackingOff => "backing_off",
             Self::NoBudget => "no_budget",
             Self::Pinned => "pinned",
             Self::ConditionalOrRange => "conditional_or_range",

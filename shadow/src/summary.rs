@@ -182,7 +182,8 @@ fn endpoint(declared: &Declared, summary: &EndpointSummary, gated: &Gated<'_>) -
         noise: count(Outcome::Noise),
         mismatched: count(Outcome::Mismatch),
         lag: count(Outcome::Lag),
-        inconclusive: count(Outcome::Inconclusive),
+        // Of no verdict either; the reasons are told apart in the tally.
+        inconclusive: count(Outcome::Inconclusive) + count(Outcome::NotComparable),
         errors,
         skipped,
         distinct_requests: summary.distinct,
@@ -251,7 +252,7 @@ fn evidence(declared: &Declared, summary: &EndpointSummary, gated: &Gated<'_>) -
         breaking: summary.breaking(),
         new_errors: summary.count(Outcome::NewError),
         tried: summary.compared(),
-        undecided: summary.count(Outcome::Inconclusive),
+        undecided: summary.count(Outcome::Inconclusive) + summary.count(Outcome::NotComparable),
         dormant: declared.phase == Phase::Legacy,
         mismatch_age_ms: last_mismatch.map(|at| period.generated_ms.saturating_sub(at)),
         tried_while_quiet: summary.recent.tried_while_quiet,

@@ -26,6 +26,21 @@ pub struct TallyBatch {
     pub noise: Vec<NoiseCount>,
     /// Templates of undeclared requests, and candidate rules.
     pub advice: crate::Advice,
+    /// Measured times until both sides agreed.
+    pub lags: Vec<LagCount>,
+}
+
+/// Reads of an endpoint whose lag was measured to lie in one bucket of the histogram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LagCount {
+    /// Start of the span of time that is counted together, in Unix ms.
+    pub at_ms: u64,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Upper bound of the bucket, in ms; see [`crate::lag_report`].
+    pub bound_ms: u64,
+    /// How many reads.
+    pub count: u64,
 }
 
 /// What looks for noise saw at one place; with empty shape and kind, of all places of the endpoint.
@@ -156,6 +171,8 @@ pub enum Outcome {
     Mismatch,
     /// Tried, but nothing can be said.
     Inconclusive,
+    /// Both sides said which version they show, and it was never the same one.
+    NotComparable,
     /// Only the new side answered 5xx.
     NewError,
     /// Only legacy answered 5xx.
@@ -168,13 +185,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, in the order in which they are reported.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Match,
         Self::MatchNormalised,
         Self::Noise,
         Self::Lag,
         Self::Mismatch,
         Self::Inconclusive,
+        Self::NotComparable,
         Self::NewError,
         Self::LegacyError,
         Self::BothError,
@@ -190,6 +208,7 @@ impl Outcome {
             Self::Lag => "lag",
             Self::Mismatch => "mismatch",
             Self::Inconclusive => "inconclusive",
+            Self::NotComparable => "not_comparable",
             Self::NewError => "new_error",
             Self::LegacyError => "legacy_error",
             Self::BothError => "both_error",
@@ -211,7 +230,11 @@ impl Outcome {
             | Self::Lag
             | Self::Mismatch
             | Self::NewError => true,
-            Self::Inconclusive | Self::LegacyError | Self::BothError | Self::Skipped => false,
+            Self::Inconclusive
+            | Self::NotComparable
+            | Self::LegacyError
+            | Self::BothError
+            | Self::Skipped => false,
         }
     }
 }

@@ -5,18 +5,21 @@
 //! whose mirror is no longer planned.
 
 use crate::account::{Account, Books};
+use crate::capacity::Purpose;
 use crate::clock::{Clock, Dice};
 use crate::config::{EndpointConfig, LagSource, MirrorPlan, ShadowConfig};
-use crate::guard::Guard;
+use crate::guard::{Call, Guard};
 use crate::judge::EndpointJudge;
 use crate::noise::{self, Looks};
+use crate::observe::{Observer, Seen};
 use crate::queue::Queued;
-use crate::recheck::Rechecks;
+use crate::recheck::{Rechecks, Suspected};
 use crate::renaming::Renamings;
+use crate::settle::Pair;
 use crate::tally::Outcome;
 use crate::undeclared::Collector;
 use crate::{Answer, Ask, Exchange, MirrorRequest, Served, SkipReason};
-use banyan_diff::{Comparison, Day, RuleSet, Verdict};
+use banyan_diff::{Day, RuleSet, Verdict};
 use banyan_domain::{ContextName, EndpointName, Generation, Side};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) config: ShadowConfig,
     pub(crate) plan: Arc<dyn MirrorPlan>,
     pub(crate) lag: Option<Arc<dyn LagSource>>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dice: Arc<Dice>,
     pub(crate) guard: Guard,
@@ -54,6 +58,19 @@ pub(crate) struct Read {
     pub(crate) at_ms: u64,
 }
 
+impl Read {
+    /// The request of this read to a side.
+    pub(crate) const fn call(&self, side: Side, purpose: Purpose) -> Call<'_> {
+        Call {
+            context: &self.context,
+            endpoint: &self.endpoint,
+            side,
+            request: &self.request,
+            purpose,
+        }
+    }
+}
+
 impl Core {
     pub(crate) fn new(config: ShadowConfig, ask: Arc<dyn Ask>, ports: &crate::Ports) -> Self {
         let dice = Arc::new(Dice::new(ports.seed));
@@ -64,14 +81,15 @@ impl Core {
                 ports.clock.clone(),
                 dice.clone(),
                 config.backoff,
-                config.max_concurrency,
+                config.sides.clone(),
             ),
             rechecks: Rechecks::new(&config.recheck),
             renamings: Renamings::new(&config),
             looks: Looks::default(),
-            unknown: EndpointConfig { rules: config.rules.clone(), template: None },
+            unknown: EndpointConfig { rules: config.rules.clone(), template: None, version: None },
             plan: ports.plan.clone(),
             lag: ports.lag.clone(),
+            observer: ports.observer.clone(),
             clock: ports.clock.clone(),
             books: Arc::new(books),
             closing: AtomicBool::new(false),
@@ -104,6 +122,18 @@ impl Core {
             budget: self.config.budget,
             owner: self.plan.owner(&read.context),
             renaming: self.renamings.of(&read.endpoint),
+            version: self.endpoint(&read.endpoint).version.clone(),
+        }
+    }
+
+    /// A read, as an observer sees it.
+    pub(crate) fn seen<'a>(&'a self, read: &'a Read) -> Seen<'a> {
+        Seen {
+            context: &read.context,
+            endpoint: &read.endpoint,
+            request: &read.request,
+            rules: &self.endpoint(&read.endpoint).rules,
+            at_ms: read.at_ms,
         }
     }
 
@@ -125,19 +155,24 @@ pub(crate) async fn mirror(core: Arc<Core>, queued: Queued) {
         Ok(read) => read,
         Err(reason) => return account.skip(reason),
     };
-    let mirrored = match core.guard.ask(&read.context, read.mirror_to, &read.request).await {
+    let asked_ms = core.clock.now_ms();
+    let mirrored = match core.guard.ask(read.call(read.mirror_to, Purpose::Mirror)).await {
         Ok(answer) => answer,
         Err(error) => return account.fail(error.failure()),
     };
     let served = answer(&exchange.served);
     let bytes = served.bytes() + mirrored.bytes();
     let (judge, served_by) = (core.judge(&read), read.served_by);
-    let compared = apart(bytes, move || judge.compare(served_by, &served, &mirrored)).await;
+    let (owner, compared) = (judge.owner, {
+        let (served, mirrored) = (served.clone(), mirrored.clone());
+        apart(bytes, move || judge.compare(served_by, &served, &mirrored)).await
+    });
     drop(queued);
-    match compared {
-        Some(comparison) => conclude(&core, account, read, &comparison, bytes),
-        None => account.inconclusive("compare_failed"),
-    }
+    let Some(comparison) = compared else { return account.inconclusive("compare_failed") };
+    let (owner, other) = if owner == served_by { (served, mirrored) } else { (mirrored, served) };
+    let asked_ms = Some(asked_ms);
+    let suspected = Suspected { answers: Pair { owner, other }, asked_ms, comparison };
+    conclude(&core, account, read, suspected);
 }
 
 fn read(core: &Core, exchange: &Exchange) -> Result<Read, SkipReason> {
@@ -162,14 +197,8 @@ fn answer(served: &Served) -> Answer {
 }
 
 /// Turns the first comparison into an outcome, or a mismatch into a recheck.
-pub(crate) fn conclude(
-    core: &Arc<Core>,
-    account: Account,
-    read: Read,
-    comparison: &Comparison,
-    bytes: usize,
-) {
-    let request = &read.request;
+pub(crate) fn conclude(core: &Arc<Core>, account: Account, read: Read, suspected: Suspected) {
+    let (request, comparison) = (&read.request, &suspected.comparison);
     core.looks.offer(core, &read, comparison);
     match comparison.verdict {
         Verdict::Match => account.compared(request, Outcome::Match, comparison),
@@ -181,7 +210,7 @@ pub(crate) fn conclude(
         Verdict::BothError => account.compared(request, Outcome::BothError, comparison),
         Verdict::Inconclusive(why) => account.inconclusive(why.as_str()),
         Verdict::Mismatch(_) | Verdict::NewError => {
-            core.rechecks.enter(core, account, read, comparison, bytes);
+            core.rechecks.enter(core, account, read, suspected);
         }
     }
 }

@@ -29,6 +29,22 @@ pub struct ShadowBatch {
     /// Templates of undeclared requests, and candidate rules.
     #[serde(default)]
     pub advice: Advice,
+    /// How late the other side was.
+    #[serde(default)]
+    pub lags: Vec<LagCount>,
+}
+
+/// A number of reads whose lag lies in one bucket of the histogram.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LagCount {
+    /// When, Unix ms.
+    pub at_ms: u64,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Upper bound of the bucket, in ms.
+    pub bound_ms: u64,
+    /// How many.
+    pub count: u64,
 }
 
 /// What looks for noise saw at one place; with empty shape and kind, of the whole endpoint.
@@ -187,6 +203,9 @@ pub struct EndpointShadow {
     /// When the first comparison of the time asked for was tried, Unix ms (to the second, later to the minute).
     #[serde(default)]
     pub first_ms: Option<u64>,
+    /// Measured lags: upper bound of the bucket in ms, and how many reads.
+    #[serde(default)]
+    pub lags: BTreeMap<u64, u64>,
 }
 
 /// Counts by outcome, then by reason (empty when there is none).

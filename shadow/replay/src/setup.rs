@@ -11,7 +11,8 @@ use crate::scan::Scanned;
 use crate::side::{OpenExchanges, Patient, Sides};
 use banyan_domain::{Compiled, ContextName, EndpointKind, EndpointName, Generation, Phase, Side};
 use banyan_shadow::{
-    Clock, Declared, Direct, EndpointConfig, HttpAsk, HttpConfig, Outcome, Ports, Shadow,
+    CapacityConfig, Clock, Declared, Direct, EndpointConfig, HttpAsk, HttpConfig, Outcome, Ports,
+    Shadow, SideLimits,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -86,19 +87,21 @@ pub(crate) fn start(
         redactor: redactor.clone(),
     });
     config.shadow.http = http;
-    config.shadow.max_concurrency = config.concurrency;
+    let side = CapacityConfig { at_once: config.concurrency, ..CapacityConfig::default() };
+    config.shadow.sides = SideLimits { legacy: side, new: side, contexts: BTreeMap::new() };
     config.shadow.flush_ms = TICK_MS;
     // The state keeps the first ones.
     config.shadow.samples_per_minute = u32::MAX;
     for (name, template) in routes.inferred() {
         let rules = config.shadow.rules.for_endpoint(name.as_str());
-        let endpoint = EndpointConfig { rules, template: Some(template.clone()) };
+        let endpoint = EndpointConfig { rules, template: Some(template.clone()), version: None };
         config.shadow.endpoints.insert(name.clone(), endpoint);
     }
     let ports = Ports {
         store: keeper.clone(),
         plan: Arc::new(|_: &EndpointName, _: Side, _: Generation| true),
         lag: None,
+        observer: None,
         clock: clock.clone(),
         seed: clock.now_ms(),
     };

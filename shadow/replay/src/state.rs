@@ -312,6 +312,7 @@ mod tests {
             body: serde_json::json!({ "recorded": number }),
         };
         TallyBatch {
+            lags: vec![],
             outcomes: vec![OutcomeCount {
                 at_ms,
                 endpoint: endpoint.clone(),

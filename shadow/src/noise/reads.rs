@@ -6,9 +6,11 @@
 
 use super::Chosen;
 use super::ledger::{NoiseLedger, Spot};
+use crate::Answer;
+use crate::capacity::Purpose;
 use crate::judge::EndpointJudge;
+use crate::settle::Judge as _;
 use crate::worker::{Core, Read, apart};
-use crate::{Answer, Ask};
 use banyan_diff::{Comparison, Difference, Fragment};
 use banyan_domain::Side;
 use banyan_noise::{Key, Places, Triple, pair, triple};
@@ -61,7 +63,7 @@ impl Eye<'_> {
         if self.core.is_closing() || !self.core.still_planned(self.read) {
             return None;
         }
-        self.core.guard.ask(&self.read.context, side, &self.read.request).await.ok()
+        self.core.guard.ask(self.read.call(side, Purpose::Look)).await.ok()
     }
 
     /// Where legacy's answer and new's differ.

@@ -72,6 +72,35 @@ fn shapes_keep_field_names_and_lose_keys_that_may_be_data() {
     assert_eq!(shape("html:ada lovelace > p"), "html:* > p");
 }
 
+#[test]
+fn a_shown_place_shows_its_values_but_no_secret_and_no_credential() {
+    let shown = ["$.status", "header:x-note", "header:set-cookie", "cookie:a"].map(str::to_owned);
+    let redaction = redaction(NumericIds::Shown).with_shown(shown);
+    let body = |shape: &str| banyan_diff::Location {
+        part: banyan_diff::Part::Body,
+        pointer: String::new(),
+        path: shape.into(),
+        shape: shape.into(),
+    };
+    let show = |location: &banyan_diff::Location, text: &str| {
+        redaction.fragment(location, &Fragment::of_text(text.as_bytes()))
+    };
+    assert_eq!(show(&body("$.status"), "active"), "\"active\"");
+    assert!(show(&body("$.name"), "active").starts_with("tok:"));
+    for secret in ["ada@example.com", "call +4915112345678", "4111 1111 1111 1111", "10.0.0.1"] {
+        assert!(show(&body("$.status"), secret).starts_with("tok:"), "{secret}");
+    }
+    let header = |name: &str| banyan_diff::Location {
+        part: banyan_diff::Part::Header(name.into()),
+        ..body(&format!("header:{name}"))
+    };
+    assert_eq!(show(&header("x-note"), "seven"), "\"seven\"");
+    assert!(show(&header("set-cookie"), "seven").starts_with("tok:"));
+    let cookie =
+        banyan_diff::Location { part: banyan_diff::Part::Cookie("a".into()), ..body("cookie:a") };
+    assert!(show(&cookie, "seven").starts_with("tok:"));
+}
+
 /// A secret in the forms that redaction must recognise as values or as keys that are data.
 fn secret() -> impl Strategy<Value = String> {
     prop_oneof![

@@ -55,6 +55,7 @@ pub(crate) fn start(
         store: tally.clone(),
         plan: Arc::new(always),
         lag: None,
+        observer: None,
         clock: Arc::new(SystemClock),
         seed: 1,
     };

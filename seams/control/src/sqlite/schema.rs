@@ -100,7 +100,8 @@ CREATE TABLE component_status (
 ";
 
 /// What shadow reads keep beside the first tables, a part per file that owns tables.
-const VERSION_2: &[&str] = &[super::noise::CREATE, super::advice::CREATE];
+const VERSION_2: &[&str] =
+    &[super::noise::CREATE, super::advice::CREATE, super::shadow::CREATE_LAG];
 
 const CREATE_VERSION: &str = "CREATE TABLE IF NOT EXISTS banyan_schema (version INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL)";
 const SELECT_VERSION: &str = "SELECT COALESCE(MAX(version), 0) FROM banyan_schema";

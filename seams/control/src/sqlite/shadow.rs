@@ -7,8 +7,8 @@ use super::number::{from_db, to_db};
 use super::{File, Tx, advice, noise};
 use crate::error::ControlError;
 use crate::shadow::{
-    DifferenceTotal, EndpointShadow, Fingerprint, HiddenTotal, Outcomes, Sample, ShadowBatch,
-    ShadowSummary,
+    DifferenceTotal, EndpointShadow, Fingerprint, HiddenTotal, LagCount, Outcomes, Sample,
+    ShadowBatch, ShadowSummary,
 };
 use banyan_domain::EndpointName;
 use sqlx::SqlitePool;
@@ -32,6 +32,18 @@ const ADD_HIDDEN: &str = "INSERT INTO shadow_hidden (endpoint, rule, bucket_ms, 
     VALUES (?, ?, ?, ?, ?, ?) \
     ON CONFLICT (endpoint, rule, bucket_ms) DO UPDATE SET count = count + excluded.count, \
     first_ms = MIN(first_ms, excluded.first_ms), last_ms = MAX(last_ms, excluded.last_ms)";
+/// The table of measured lags.
+pub(super) const CREATE_LAG: &str = "
+CREATE TABLE shadow_lag (
+    endpoint TEXT NOT NULL, bound_ms INTEGER NOT NULL, bucket_ms INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (endpoint, bound_ms, bucket_ms)
+) WITHOUT ROWID;
+CREATE INDEX shadow_lag_by_time ON shadow_lag (bucket_ms);
+";
+const ADD_LAG: &str = "INSERT INTO shadow_lag (endpoint, bound_ms, bucket_ms, count) \
+    VALUES (?, ?, ?, ?) \
+    ON CONFLICT (endpoint, bound_ms, bucket_ms) DO UPDATE SET count = count + excluded.count";
 const ADD_SAMPLE: &str =
     "INSERT INTO shadow_sample (endpoint, shape, kind, at_ms, body) VALUES (?, ?, ?, ?, ?)";
 const TRIM_SAMPLES: &str = "DELETE FROM shadow_sample WHERE id IN (SELECT id FROM shadow_sample \
@@ -53,6 +65,8 @@ const SELECT_DIFFERENCES: &str = "SELECT endpoint, shape, kind, severity, transi
     GROUP BY endpoint, shape, kind, severity, transition ORDER BY SUM(count) DESC, shape, kind";
 const SELECT_HIDDEN: &str = "SELECT endpoint, rule, SUM(count), MIN(first_ms), MAX(last_ms) \
     FROM shadow_hidden WHERE bucket_ms >= ? GROUP BY endpoint, rule ORDER BY SUM(count) DESC, rule";
+const SELECT_LAGS: &str = "SELECT endpoint, bound_ms, SUM(count) FROM shadow_lag \
+    WHERE bucket_ms >= ? GROUP BY endpoint, bound_ms";
 const SELECT_SAMPLES: &str = "SELECT endpoint, shape, kind, at_ms, body FROM shadow_sample \
     WHERE at_ms >= ? ORDER BY at_ms DESC, id DESC";
 const SELECT_DISTINCT: &str = "SELECT endpoint, COUNT(*), \
@@ -63,7 +77,7 @@ const SELECT_BEGINNINGS: &str = "SELECT endpoint, MIN(bucket_ms) FROM shadow_out
     WHERE bucket_ms >= ? AND outcome <> 'skipped' GROUP BY endpoint";
 
 /// The compaction of each counting table: add what lies in a minute to its first bucket, then delete it.
-const COMPACT: [[&str; 2]; 4] = [
+const COMPACT: [[&str; 2]; 5] = [
     [
         "INSERT INTO shadow_outcome (endpoint, outcome, reason, bucket_ms, count) \
         SELECT endpoint, outcome, reason, bucket_ms / 60000 * 60000, SUM(count) FROM shadow_outcome \
@@ -91,22 +105,31 @@ const COMPACT: [[&str; 2]; 4] = [
         "DELETE FROM shadow_hidden WHERE bucket_ms < ? AND bucket_ms % 60000 <> 0",
     ],
     noise::COMPACT,
+    [
+        "INSERT INTO shadow_lag (endpoint, bound_ms, bucket_ms, count) \
+        SELECT endpoint, bound_ms, bucket_ms / 60000 * 60000, SUM(count) FROM shadow_lag \
+        WHERE bucket_ms < ? AND bucket_ms % 60000 <> 0 GROUP BY 1, 2, 3 \
+        ON CONFLICT (endpoint, bound_ms, bucket_ms) DO UPDATE SET count = count + excluded.count",
+        "DELETE FROM shadow_lag WHERE bucket_ms < ? AND bucket_ms % 60000 <> 0",
+    ],
 ];
 
-const DELETE_OLD: [&str; 6] = [
+const DELETE_OLD: [&str; 7] = [
     "DELETE FROM shadow_outcome WHERE bucket_ms < ?",
     "DELETE FROM shadow_difference WHERE bucket_ms < ?",
     "DELETE FROM shadow_hidden WHERE bucket_ms < ?",
     noise::DELETE_OLD,
+    "DELETE FROM shadow_lag WHERE bucket_ms < ?",
     "DELETE FROM shadow_sample WHERE at_ms < ?",
     "DELETE FROM shadow_fingerprint WHERE seen_ms < ?",
 ];
 
-const FORGET: [&str; 6] = [
+const FORGET: [&str; 7] = [
     "DELETE FROM shadow_outcome WHERE endpoint = ?",
     "DELETE FROM shadow_difference WHERE endpoint = ?",
     "DELETE FROM shadow_hidden WHERE endpoint = ?",
     noise::FORGET,
+    "DELETE FROM shadow_lag WHERE endpoint = ?",
     "DELETE FROM shadow_sample WHERE endpoint = ?",
     "DELETE FROM shadow_fingerprint WHERE endpoint = ?",
 ];
@@ -129,6 +152,7 @@ pub(super) async fn record(file: &File, batch: &ShadowBatch) -> Result<(), Contr
     let written = async {
         add_counts(&mut tx, batch).await?;
         noise::add(&mut tx, &batch.noise, bucket).await?;
+        add_lags(&mut tx, &batch.lags).await?;
         add_samples(&mut tx, file, &batch.samples).await?;
         advice::add(&mut tx, &batch.advice).await?;
         add_fingerprints(&mut tx, file, &batch.fingerprints).await
@@ -170,6 +194,19 @@ async fn add_counts(tx: &mut Tx, batch: &ShadowBatch) -> Result<(), sqlx::Error>
             .bind(to_db(row.count))
             .bind(to_db(row.at_ms))
             .bind(to_db(row.at_ms))
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn add_lags(tx: &mut Tx, lags: &[LagCount]) -> Result<(), sqlx::Error> {
+    for row in lags {
+        sqlx::query(ADD_LAG)
+            .bind(row.endpoint.as_str())
+            .bind(to_db(row.bound_ms))
+            .bind(to_db(bucket(row.at_ms)))
+            .bind(to_db(row.count))
             .execute(&mut **tx)
             .await?;
     }
@@ -246,6 +283,7 @@ type OutcomeRow = (String, String, String, i64);
 type DifferenceRow = (String, String, String, String, String, i64, i64, i64);
 type HiddenRow = (String, String, i64, i64, i64);
 type DistinctRow = (String, i64, i64);
+type LagRow = (String, i64, i64);
 type SampleRow = (String, String, String, i64, String);
 
 /// The rows of a summary, all from one moment.
@@ -255,6 +293,7 @@ struct Rows {
     hidden: Vec<HiddenRow>,
     distinct: Vec<DistinctRow>,
     beginnings: Vec<(String, i64)>,
+    lags: Vec<LagRow>,
     samples: Vec<SampleRow>,
     noise: Vec<noise::Row>,
 }
@@ -271,6 +310,7 @@ async fn select(read: &SqlitePool, since: i64) -> Result<Rows, sqlx::Error> {
         hidden: sqlx::query_as(SELECT_HIDDEN).bind(since).fetch_all(&mut *tx).await?,
         distinct: sqlx::query_as(SELECT_DISTINCT).bind(since).fetch_all(&mut *tx).await?,
         beginnings: sqlx::query_as(SELECT_BEGINNINGS).bind(since).fetch_all(&mut *tx).await?,
+        lags: sqlx::query_as(SELECT_LAGS).bind(since).fetch_all(&mut *tx).await?,
         samples: sqlx::query_as(SELECT_SAMPLES).bind(since).fetch_all(&mut *tx).await?,
         noise: noise::select(&mut tx, since).await?,
     })
@@ -312,6 +352,10 @@ fn assemble(rows: Rows) -> Result<ShadowSummary, ControlError> {
     }
     for (endpoint, first_ms) in rows.beginnings {
         endpoints.entry(name(&endpoint)?).or_default().first_ms = Some(from_db(first_ms));
+    }
+    for (endpoint, bound_ms, count) in rows.lags {
+        let shadow = endpoints.entry(name(&endpoint)?).or_default();
+        shadow.lags.insert(from_db(bound_ms), from_db(count));
     }
     for row in rows.samples {
         let sample = sample(row)?;

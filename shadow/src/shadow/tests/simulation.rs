@@ -139,12 +139,12 @@ async fn play(seed: u64, defects: Defects) -> (Arc<MemoryStore>, u64) {
 }
 
 /// So many seeds from `first` on; `BANYAN_SEEDS=200` makes it a soak.
-fn seeds(first: u64, count: u64) -> std::ops::Range<u64> {
+pub(super) fn seeds(first: u64, count: u64) -> std::ops::Range<u64> {
     let wanted = std::env::var("BANYAN_SEEDS").ok().and_then(|text| text.parse().ok());
     first..first + wanted.unwrap_or(count)
 }
 
-fn count(store: &MemoryStore, wanted: &str) -> u64 {
+pub(super) fn count(store: &MemoryStore, wanted: &str) -> u64 {
     let outcomes = store.outcomes().into_iter();
     outcomes.filter(|((outcome, _), _)| outcome == wanted).map(|(_, count)| count).sum()
 }

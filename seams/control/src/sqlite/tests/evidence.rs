@@ -43,6 +43,10 @@ fn sample(at_ms: u64, kind: &str) -> Sample {
     }
 }
 
+fn lag(at_ms: u64, bound_ms: u64, count: u64) -> LagCount {
+    LagCount { at_ms, endpoint: endpoint(LIST), bound_ms, count }
+}
+
 fn fingerprint(at_ms: u64, fingerprint: u64, mismatched: bool) -> Fingerprint {
     Fingerprint { endpoint: endpoint(LIST), fingerprint, at_ms, mismatched }
 }
@@ -65,6 +69,7 @@ async fn a_summary_adds_up_what_was_recorded() {
             fingerprint(T0 + 1, u64::MAX, true),
             fingerprint(T0 + 2, u64::MAX, false),
         ],
+        lags: vec![lag(T0, 110, 3), lag(T0 + 2_000, 110, 1), lag(T0, 5_000, 2)],
         ..ShadowBatch::default()
     };
     store.record_shadow(&batch).await.unwrap();
@@ -79,6 +84,7 @@ async fn a_summary_adds_up_what_was_recorded() {
     assert_eq!(list.hidden[0].count, 8);
     assert_eq!(list.samples.len(), 2);
     assert_eq!((list.distinct, list.distinct_mismatched), (2, 1), "a later match does not acquit");
+    assert_eq!(list.lags, [(110, 8), (5_000, 4)].into_iter().collect());
     let light = store.shadow_outcomes(None).await.unwrap();
     assert_eq!(light[&endpoint(LIST)], list.outcomes);
 }
@@ -93,6 +99,7 @@ async fn a_summary_since_a_moment_leaves_out_what_was_before() {
         hidden: vec![hidden(at, 1)],
         samples: vec![sample(at, "value_changed")],
         fingerprints: vec![fingerprint(at, at, true)],
+        lags: vec![lag(at, 110, 1)],
         ..ShadowBatch::default()
     };
     store.record_shadow(&at(T0)).await.unwrap();
@@ -102,6 +109,7 @@ async fn a_summary_since_a_moment_leaves_out_what_was_before() {
     assert_eq!(list.outcomes.confirmed(), 1);
     assert_eq!((list.differences[0].count, list.differences[0].first_ms), (1, T0 + 5_000));
     assert_eq!((list.hidden[0].count, list.samples.len(), list.distinct), (1, 1, 1));
+    assert_eq!(list.lags[&110], 1);
     assert!(store.shadow_summary(Some(T0 + 6_000)).await.unwrap().endpoints.is_empty());
 }
 
@@ -146,6 +154,7 @@ async fn compaction_keeps_every_sum_and_the_first_and_last_time() {
             outcomes: vec![outcome(at, "match", 1)],
             differences: vec![difference(at, 1)],
             hidden: vec![hidden(at, 1)],
+            lags: vec![lag(at, 110, 1)],
             ..ShadowBatch::default()
         };
         store.record_shadow(&batch).await.unwrap();
