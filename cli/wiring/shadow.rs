@@ -64,6 +64,7 @@ pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
     settings.workers = section.workers;
     settings.rules = rules;
     settings.pins = advice::pins(config);
+    settings.protect = section.protect.clone();
     settings.recheck.settle.delays_ms.clone_from(&section.recheck_ms);
     settings.noise = NoiseConfig::with_percent(section.noise_percent);
     settings

@@ -13,7 +13,7 @@ use crate::sample::{self, Case};
 use crate::tally::{Outcome, Sample, TallyBatch};
 use crate::undeclared::Collector;
 use crate::{MirrorRequest, SkipReason, event, lag, metric};
-use banyan_diff::{Comparison, Fragment, Part, Severity};
+use banyan_diff::{Comparison, Fragment, Part, Severity, Tally};
 use banyan_domain::EndpointName;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,6 +87,16 @@ impl Books {
     /// A value in the form in which it may be stored.
     pub(crate) fn redacted(&self, part: &Part, value: &Fragment) -> String {
         self.redaction.hidden(part, value)
+    }
+
+    /// Counts what candidate rules explain.
+    pub(crate) fn enter_suggestions(
+        &self,
+        endpoint: &EndpointName,
+        at_ms: u64,
+        tallies: Vec<Tally>,
+    ) {
+        self.ledger().advice().tallies(endpoint, at_ms, tallies);
     }
 
     /// Counts undeclared requests, when it is time or nothing comes after.

@@ -6,6 +6,7 @@
 //! counted.
 
 use crate::metric;
+use banyan_diff::{Cause, Tally};
 use banyan_domain::EndpointName;
 use banyan_template::{Lost, Template};
 use std::collections::BTreeMap;
@@ -119,6 +120,15 @@ impl Sums {
             if count > 0 {
                 *self.lost.entry(reason).or_default() += count;
             }
+        }
+    }
+
+    pub(crate) fn tallies(&mut self, endpoint: &EndpointName, at_ms: u64, tallies: Vec<Tally>) {
+        self.at_ms = self.at_ms.max(at_ms);
+        for tally in tallies {
+            let Cause { shape, kind, transition } = tally.cause;
+            let key = (endpoint.clone(), shape, kind, transition, tally.rule);
+            self.suggestion(key, [tally.explained, tally.seen, tally.hides_breaking]);
         }
     }
 

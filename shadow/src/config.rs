@@ -15,7 +15,7 @@ use crate::redact::Redaction;
 use crate::settle::SettleConfig;
 use crate::tally::TallyStore;
 use crate::version::Version;
-use banyan_diff::{Budget, RuleSet};
+use banyan_diff::{Budget, Protect, RuleSet};
 use banyan_domain::{ContextName, EndpointName, Generation, PathTemplate, Side};
 use banyan_template::Pin;
 use std::collections::BTreeMap;
@@ -54,6 +54,8 @@ pub struct ShadowConfig {
     pub samples_per_minute: u32,
     /// Limits of what waits for the store.
     pub ledger: LedgerLimit,
+    /// Places that no suggested rule may cover.
+    pub protect: Protect,
     /// Templates of undeclared requests that are given, not inferred.
     pub pins: Vec<Pin>,
     /// Time between two saves of the tally, in ms.
@@ -149,6 +151,7 @@ impl ShadowConfig {
             redaction,
             samples_per_minute: 3,
             ledger: LedgerLimit::default(),
+            protect: Protect::default(),
             pins: Vec::new(),
             flush_ms: 500,
             drain_ms: 3_000,

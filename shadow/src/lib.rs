@@ -7,6 +7,7 @@
 
 mod account;
 mod advice;
+mod advise;
 mod ask;
 mod backoff;
 mod capacity;

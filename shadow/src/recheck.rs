@@ -5,6 +5,7 @@
 //! inconclusive.
 
 use crate::account::Account;
+use crate::advise;
 use crate::config::RecheckConfig;
 use crate::metric;
 use crate::observe::Confirmed;
@@ -15,7 +16,7 @@ use crate::settle::{Pair, Proof, Settle, Settled, Suspect};
 use crate::tally::Outcome;
 use crate::worker::{Core, Read};
 use crate::{Answer, SkipReason};
-use banyan_diff::{Comparison, Verdict};
+use banyan_diff::{Comparison, Mismatch, Verdict};
 use banyan_domain::{ContextName, Side};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -261,11 +262,12 @@ fn finish(core: &Core, account: Account, read: &Read, answered_ms: u64, settled:
 /// A mismatch is confirmed: the observer sees the answers, then it is counted.
 fn confirmed(core: &Core, account: Account, read: &Read, proof: &Proof) {
     let Proof { comparison, answers: Pair { owner, other } } = proof;
+    let (legacy, new): (&Answer, &Answer) = match core.plan.owner(&read.context) {
+        Side::Legacy => (owner, other),
+        Side::New => (other, owner),
+    };
+    suggest(core, read, legacy, new);
     if let Some(observer) = &core.observer {
-        let (legacy, new): (&Answer, &Answer) = match core.plan.owner(&read.context) {
-            Side::Legacy => (owner, other),
-            Side::New => (other, owner),
-        };
         observer.confirmed(&Confirmed { seen: core.seen(read), comparison, legacy, new });
     }
     let case = Case {
@@ -277,6 +279,18 @@ fn confirmed(core: &Core, account: Account, read: &Read, proof: &Proof) {
         at_ms: read.at_ms,
     };
     account.mismatch(&case, comparison);
+}
+
+/// Tries rules that would explain a confirmed mismatch, on this recheck's task.
+fn suggest(core: &Core, read: &Read, legacy: &Answer, new: &Answer) {
+    if legacy.bytes() + new.bytes() > advise::BYTES_MAX {
+        return metric::dropped("suggestion", 1);
+    }
+    let mismatch = Mismatch { legacy: legacy.obs(), new: new.obs() };
+    let (now_ms, rules) = (core.clock.now_ms(), core.judge(read).rules);
+    let tallies =
+        core.advisor.advise(&read.endpoint, now_ms, &mismatch, &rules, &core.config.budget);
+    core.books.enter_suggestions(&read.endpoint, now_ms, tallies);
 }
 
 /// What mismatches of one cause have in common: endpoint, places and kinds.

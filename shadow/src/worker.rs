@@ -5,6 +5,7 @@
 //! whose mirror is no longer planned.
 
 use crate::account::{Account, Books};
+use crate::advise::Advisor;
 use crate::capacity::Purpose;
 use crate::clock::{Clock, Dice};
 use crate::config::{EndpointConfig, LagSource, MirrorPlan, ShadowConfig};
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) looks: Looks,
     pub(crate) closing: AtomicBool,
     renamings: Renamings,
+    pub(crate) advisor: Advisor,
     /// Set when shadowing runs.
     pub(crate) collector: Mutex<Option<Collector>>,
     unknown: EndpointConfig,
@@ -93,6 +95,7 @@ impl Core {
             clock: ports.clock.clone(),
             books: Arc::new(books),
             closing: AtomicBool::new(false),
+            advisor: Advisor::new(config.protect.clone()),
             collector: Mutex::new(None),
             dice,
             config,

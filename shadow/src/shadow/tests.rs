@@ -304,3 +304,19 @@ async fn undeclared_requests_are_saved_as_templates() {
         .collect();
     assert_eq!(rows, ["GET /tracks/{int}?secret_token 2xx application/json 6"]);
 }
+
+#[tokio::test]
+async fn a_rule_that_explains_a_confirmed_mismatch_is_counted() {
+    let run = Run::start(|side, _| match side {
+        Side::Legacy => Ok(json(200, r#"{"at":"2014/06/12 10:00:00 +0000"}"#)),
+        Side::New => Ok(json(200, r#"{"at":"2014-06-12T10:00:00Z"}"#)),
+    });
+    run.offer(json(200, r#"{"at":"2014/06/12 10:00:00 +0000"}"#));
+    let store = run.finish().await;
+    let batches = store.batches.lock().unwrap();
+    let rows: Vec<_> = batches.iter().flat_map(|batch| &batch.advice.suggestions).collect();
+    let time = rows.iter().find(|row| row.rule.contains("do = \"time\"")).unwrap();
+    assert_eq!((time.explained, time.seen, time.hides_breaking), (1, 1, 0));
+    assert_eq!((time.endpoint.as_str(), time.shape.as_str()), (LIST, "$.at"));
+    assert!(!format!("{rows:?}").contains("2014"), "no value is stored");
+}
