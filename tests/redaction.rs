@@ -144,7 +144,7 @@ fn base64(bytes: &[u8]) -> String {
 /// How a secret could look in a file, in lower case.
 fn forms(secret: &str) -> Vec<String> {
     let json = serde_json::to_string(secret).unwrap();
-    let json = json[1..json.len() - 1].to_owned();
+    let json = json.trim_matches('"').to_owned();
     let ascii: String = secret
         .chars()
         .map(|c| if c.is_ascii() { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) })
@@ -246,19 +246,19 @@ async fn serve(secrets: &Arc<Secrets>, side: usize) -> u16 {
 
 fn config(legacy: u16, new: u16, proxy: u16) -> String {
     let admin = free_port();
-    let mut text = format!(
+    let text = format!(
         "[proxy]\nlisten = \"127.0.0.1:{proxy}\"\nlegacy = \"http://127.0.0.1:{legacy}\"\n\
         [admin]\nlisten = \"127.0.0.1:{admin}\"\n\
         [shadow]\nrecheck = [\"50ms\", \"100ms\", \"200ms\"]\nrecheck-quiet = \"300ms\"\n\
         show = [\"$.status\", \"$.contact\", \"header:set-cookie\", \"header:x-note\"]\n\
         [[context]]\nname = \"docs\"\nnew = \"http://127.0.0.1:{new}\"\n"
     );
-    for kind in KINDS {
-        text.push_str(&format!(
+    let endpoint = |kind| {
+        format!(
             "[[context.endpoint]]\nname = \"docs.{kind}\"\nrequest = \"GET /{kind}/{{id}}\"\nphase = \"shadow\"\n"
-        ));
-    }
-    text
+        )
+    };
+    text + &KINDS.map(endpoint).concat()
 }
 
 async fn traffic(proxy: u16, secrets: &Secrets) -> u64 {

@@ -278,7 +278,7 @@ fn check_place(section: &Section<'_>, path: &Found<String>, kind: &str, protect:
     }
     match rule(&path.value, "read from the lock file") {
         Err(error) => {
-            section.problem(Problem::error(span, format!("`path`: {error}")).hint(error.hint()))
+            section.problem(Problem::error(span, format!("`path`: {error}")).hint(error.hint()));
         }
         Ok(rule) if protect.refuses(&rule).is_some() => {
             section.problem(refused(Refusal::UserProtected));

@@ -70,8 +70,7 @@ pub(crate) fn templates(config: &Config, rows: &[store::TemplateCount]) -> Vec<T
     rows.iter().filter(is_error).for_each(&mut add);
     let declared = |template: &Template| {
         config.catalogue.endpoints().any(|endpoint| {
-            endpoint.path.as_str() == template.path
-                && endpoint.methods.iter().any(|method| *method == template.method)
+            endpoint.path.as_str() == template.path && endpoint.methods.contains(&template.method)
         })
     };
     templates.list().into_iter().filter(|template| !declared(template)).collect()

@@ -123,7 +123,7 @@ impl Guard {
         let mut state = gate.state();
         let ticket = state.backoff.admit(now_ms).ok_or(AskError::Resting)?;
         let admitted = state.capacity.admit(now_ms, purpose);
-        self.tell(gate, &mut state, now_ms);
+        Self::tell(gate, &mut state, now_ms);
         match admitted {
             Ok(()) => Ok(Try { gate, ticket: Some(ticket) }),
             Err(refused) => {
@@ -164,7 +164,7 @@ impl Guard {
             Some(sign) => state.capacity.answered(now_ms, endpoint, sign),
             None => state.capacity.abandoned(),
         }
-        self.tell(this.gate, &mut state, now_ms);
+        Self::tell(this.gate, &mut state, now_ms);
         drop(state);
         if let Err(error) = result {
             event::side_failed(this.gate.side, *error);
@@ -172,7 +172,7 @@ impl Guard {
     }
 
     /// Tells log and metrics when a side gets less, nothing, or all again.
-    fn tell(&self, gate: &Gate, state: &mut State, now_ms: u64) {
+    fn tell(gate: &Gate, state: &mut State, now_ms: u64) {
         let share = state.capacity.share();
         metric::capacity_share(gate.side, &gate.context, share);
         if let Some(standing) = state.capacity.change(now_ms) {

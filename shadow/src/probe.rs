@@ -12,6 +12,7 @@ const STEP: f64 = 1.2;
 const APART_MS: u64 = 10;
 
 /// The looks at one mismatch.
+#[expect(clippy::struct_field_names, reason = "each is a time, and times carry their unit")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Looks {
     /// When the client was answered, in ms.

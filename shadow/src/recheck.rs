@@ -55,7 +55,7 @@ struct State {
 /// What waits in one context.
 #[derive(Default)]
 struct Waiting {
-    waiting: usize,
+    places: usize,
     rate: Rate,
     measured: usize,
     measured_rate: Rate,
@@ -137,12 +137,12 @@ impl Rechecks {
         let room = alike < self.config.per_cause_max
             && state.bytes.saturating_add(bytes) <= self.config.bytes_max;
         let own = state.contexts.entry(context.clone()).or_default();
-        if !room || own.waiting >= limits.waiting_max || !own.rate.take(limits.per_second, now_ms) {
+        if !room || own.places >= limits.waiting_max || !own.rate.take(limits.per_second, now_ms) {
             return None;
         }
         let measured = own.measured < limits.measured_max
             && own.measured_rate.take(limits.measured_per_second, now_ms);
-        own.waiting += 1;
+        own.places += 1;
         own.measured += usize::from(measured);
         state.waiting += 1;
         state.bytes += bytes;
@@ -330,7 +330,7 @@ impl Drop for Place {
         state.waiting -= 1;
         state.bytes -= self.bytes;
         if let Some(own) = state.contexts.get_mut(&self.context) {
-            own.waiting -= 1;
+            own.places -= 1;
             own.measured -= usize::from(self.measured);
         }
         if let Some(alike) = state.causes.get_mut(&self.cause) {

@@ -167,7 +167,7 @@ impl Redaction {
             Part::Header(name) => NEVER_SHOWN.contains(&name.as_str()),
             Part::Status | Part::Body => false,
         };
-        !never && self.shown.iter().any(|shape| *shape == location.shape)
+        !never && self.shown.contains(&location.shape)
     }
 
     /// The target of a request: literals of the template, numeric ids and query keys, the rest as tokens. Without a

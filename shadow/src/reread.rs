@@ -157,12 +157,12 @@ async fn watch(
     let config = &core.config.recheck.settle;
     let mut since_ms = None;
     loop {
-        let passed = since_ms.is_some_and(|since_ms: u64| match watermark_ms(core, read) {
-            Some(passed_ms) => passed_ms >= since_ms.saturating_add(config.margin_ms),
-            None => {
-                let quiet_ms = core.rechecks.quiet_ms(&read.context).max(config.margin_ms);
-                core.clock.now_ms() >= since_ms.saturating_add(quiet_ms)
+        let passed = since_ms.is_some_and(|since_ms: u64| {
+            if let Some(passed_ms) = watermark_ms(core, read) {
+                return passed_ms >= since_ms.saturating_add(config.margin_ms);
             }
+            let quiet_ms = core.rechecks.quiet_ms(&read.context).max(config.margin_ms);
+            core.clock.now_ms() >= since_ms.saturating_add(quiet_ms)
         });
         let other = if passed { Some(ask(core, read, judge.owner.other()).await) } else { None };
         let other = match other.transpose() {

@@ -68,7 +68,9 @@ async fn list(
         };
         output.line(&paint.map_or_else(|| line.clone(), |paint| output.paint(paint, line)));
     }
-    warnings.iter().for_each(|warning| output.note(&format!("warning: {warning}")));
+    for warning in &warnings {
+        output.note(&format!("warning: {warning}"));
+    }
     output.note(&format!("{} rules, {} comparisons", states.len(), thousands(compared)));
     Ok(Exit::Yes)
 }

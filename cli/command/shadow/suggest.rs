@@ -48,15 +48,16 @@ pub(crate) async fn run(
 
 fn table(endpoint: &str, suggestion: &Suggestion) -> String {
     let Suggestion { explains, of, residual, hides_breaking, .. } = suggestion;
-    let mut text = format!(
+    let head = format!(
         "# {endpoint}: explains {} of {}, residual {}, would also have hidden {} confirmed breaking\n",
         thousands(*explains),
         thousands(*of),
         thousands(*residual),
         thousands(*hides_breaking)
     );
-    for cause in &suggestion.causes {
-        text += &format!("# {}  {}  {}\n", cause.shape, cause.kind, cause.transition);
-    }
-    text + &suggestion.rule
+    let causes = suggestion.causes.iter().map(|cause| {
+        let (shape, kind, transition) = (&cause.shape, &cause.kind, &cause.transition);
+        format!("# {shape}  {kind}  {transition}\n")
+    });
+    head + &causes.collect::<Vec<_>>().concat() + &suggestion.rule
 }

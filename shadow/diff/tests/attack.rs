@@ -4,7 +4,7 @@
 //! thread spent on a core; without optimisation it may be [`SLOWER`] times as much. Memory is what the process
 //! allocated on its heap, beyond the two bodies: [`MEMORY_FREE`] plus six times their size. One test holds them all,
 //! because the allocator counts the whole process.
-#![expect(clippy::print_stdout, reason = "a test that shows its measurements")]
+#![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
 use std::io::Write;
 

@@ -1,4 +1,9 @@
 //! Promises for every kind of body: total, symmetric, deterministic; a planted change of a page is found exactly.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    clippy::format_push_string,
+    reason = "a test of the kinds it names; its pages are small"
+)]
 
 use std::collections::BTreeMap;
 

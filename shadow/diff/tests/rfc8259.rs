@@ -2,6 +2,7 @@
 //!
 //! Two decisions that the RFC leaves to a parser: a byte order mark is not part of a JSON text (8.1 lets a parser ignore
 //! or refuse it: [`check_json`] refuses it, bodies of answers are compared without it), and nesting ends at 512 (9).
+#![expect(clippy::expect_used, reason = "test helpers fail by panicking")]
 
 use banyan_diff::{Budget, JsonErrorKind, Obs, RuleSet, Verdict, check_json, compare};
 
@@ -390,7 +391,7 @@ fn strings() -> usize {
         br#"""#,
         br#""a"#,
         br#"a""#,
-        br#"'a'"#,
+        br"'a'",
         br#""\"#,
         br#""\""#,
         br#""\a""#,
@@ -424,13 +425,13 @@ fn strings() -> usize {
         b"\"\\\xc3\xa9\"",
         br#""a" "b""#,
         br#""a"b"#,
-        br#"`a`"#,
+        br"`a`",
         b"\xe2\x80\x9ca\xe2\x80\x9d",
         br#""\u12"#,
         br#""\uD83D\u""#,
         br#""\uD83D\uDE""#,
         br#""\ud83d\x""#,
-        br#"\u0022a\u0022"#,
+        br"\u0022a\u0022",
     ];
     judge("7", accepted, refused)
 }

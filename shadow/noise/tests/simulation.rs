@@ -6,6 +6,11 @@
 //!
 //! `cargo test -p banyan-noise` plays a few worlds per cell. All of them, with the tables of the README:
 //! `BANYAN_WORLDS=100 cargo test --release -p banyan-noise --test simulation -- --nocapture`
+#![expect(
+    clippy::unwrap_used,
+    clippy::needless_for_each,
+    reason = "test helpers fail by panicking; rows of a table are written in one line each"
+)]
 
 use banyan_noise::{ALPHA, Counts, Decision, decide};
 use rand::rngs::StdRng;

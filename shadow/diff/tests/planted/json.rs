@@ -74,10 +74,14 @@ impl J {
         };
         match self {
             Self::Arr(items) => {
-                items.iter().enumerate().for_each(|(at, item)| child(Step::At(at), item));
+                for (at, item) in items.iter().enumerate() {
+                    child(Step::At(at), item);
+                }
             }
             Self::Obj(members) => {
-                members.iter().for_each(|(name, value)| child(Step::Name(name.clone()), value));
+                for (name, value) in members {
+                    child(Step::Name(name.clone()), value);
+                }
             }
             Self::Null | Self::Bool(_) | Self::Num(_) | Self::Str(_) => {}
         }

@@ -1,7 +1,8 @@
 use super::world::{T0, World, endpoint};
 use crate::advice::{Advice, LostCount, SuggestionCount, TemplateCount};
 use crate::shadow::{
-    DifferenceCount, Fingerprint, HiddenCount, OutcomeCount, Sample, ShadowBatch, ShadowLimits,
+    DifferenceCount, Fingerprint, HiddenCount, LagCount, OutcomeCount, Sample, ShadowBatch,
+    ShadowLimits,
 };
 use crate::store::{ControlStore, StoreOptions};
 use crate::sync::{SyncRun, SyncWatermark};

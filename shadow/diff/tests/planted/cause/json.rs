@@ -523,7 +523,7 @@ fn elem_extra(dice: &mut Dice) -> Option<super::Pair> {
         let fresh = J::num(990_000 + dice.below(9_000));
         match (&mut item, identity) {
             (J::Obj(members), Some(key)) => {
-                members.iter_mut().find(|(name, _)| name == key)?.1 = fresh
+                members.iter_mut().find(|(name, _)| name == key)?.1 = fresh;
             }
             (J::Obj(members), None) => members[0].1 = fresh,
             (item, _) => *item = fresh,

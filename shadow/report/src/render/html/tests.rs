@@ -30,7 +30,9 @@ fn index_is_as_it_was_looked_at() {
 #[test]
 fn pages_have_no_script_no_inline_style_and_fetch_nothing() {
     for report in [sample::full(), sample::hostile(), sample::huge(500)] {
-        for file in all_pages(&report).iter().filter(|file| file.name.ends_with(".html")) {
+        for file in
+            all_pages(&report).iter().filter(|file| file.name.strip_suffix(".html").is_some())
+        {
             // What remains of the markup when values cannot open a tag or leave an attribute.
             let tags: Vec<&str> =
                 file.text.split('<').skip(1).map(|tag| tag.split('>').next().unwrap()).collect();
