@@ -101,9 +101,13 @@ fn rules_of_a_file_apply_and_its_problems_are_shown_at_their_places() {
 #[test]
 fn text_is_shown_by_lines_with_what_stands_around_them() {
     let folder = folder();
-    folder.write("a.txt", PAGE);
-    folder.write("b.txt", &PAGE.replace("three", "drei"));
+    let lines = "Inbox\none\ntwo\nthree\nfour\nend\n";
+    folder.write("a.txt", lines);
+    folder.write("b.txt", &lines.replace("three", "drei"));
     snapshot("text", &folder, &folder.run(&["shadow", "diff", "a.txt", "b.txt"]));
+    folder.write("a.html", PAGE);
+    folder.write("b.html", &PAGE.replace("three", "drei"));
+    snapshot("page", &folder, &folder.run(&["shadow", "diff", "a.html", "b.html"]));
     folder.write("broken.json", "{\"messages\":[}");
     let broken = ["shadow", "diff", "legacy.json", "broken.json"];
     snapshot("broken_json", &folder, &folder.run(&broken));

@@ -93,6 +93,7 @@ workers = 8
 legacy-max-concurrency = 32
 [[context]]
 name = "items"
+sticky = ["header:x-client"]
 new = "http://127.0.0.1:{new}"
 shadow-max-per-second = 2000
 shadow-max-concurrency = 32
@@ -114,20 +115,26 @@ request = "POST /users/{{user}}/items"
 
 /// Writes, reads what was written at once, and reads something else now and then; how many reads.
 async fn traffic(proxy: u16) -> u64 {
+    // Somebody else reads what was written: reads of the writer stay with the owner and are not mirrored.
     let client = reqwest::Client::new();
+    let name = reqwest::header::HeaderValue::from_static("reader");
+    let headers = [(reqwest::header::HeaderName::from_static("x-client"), name)];
+    let headers = headers.into_iter().collect();
+    let reader = reqwest::Client::builder().default_headers(headers).build().unwrap();
     let url = |path: String| format!("http://127.0.0.1:{proxy}{path}");
     let mut every = tokio::time::interval(Duration::from_millis(50));
     let mut reads = 0;
     for user in 0..WRITES {
         every.tick().await;
         let items = url(format!("/users/{user}/items"));
-        let written = client.post(&items).send().await.unwrap();
+        let written = client.post(&items).header("x-client", "writer").send().await.unwrap();
         assert_eq!(written.status(), 200);
-        let read: Value = client.get(&items).send().await.unwrap().json().await.unwrap();
+        let read = reader.get(&items).send().await.unwrap();
+        let read: Value = read.json().await.unwrap();
         assert_eq!(read["items"], 1, "the client sees its write: {read}");
         reads += 1;
         if user.is_multiple_of(8) {
-            let shown = client.get(url(format!("/items/{user}"))).send().await.unwrap();
+            let shown = reader.get(url(format!("/items/{user}"))).send().await.unwrap();
             assert_eq!(shown.status(), 200);
             reads += 1;
         }

@@ -14,8 +14,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Longest wait for a place, in ms.
+/// Longest wait for a place, in ms ..
 const PLACE_WAIT_MS: u64 = 2_000;
+/// .. and that of a re-read that decides about a mismatch: half of a proof is worth nothing.
+const REREAD_WAIT_MS: u64 = 10_000;
+/// How often a waiting re-read asks for its turn, in ms.
+const TURN_MS: u64 = 25;
 
 /// Limits of the shadow traffic to all sides.
 #[derive(Debug, Clone, Default)]
@@ -84,8 +88,8 @@ impl Guard {
     /// Asks a side; refuses at once what is over its limits or while it is left alone, and waits a little for a place.
     pub(crate) async fn ask(&self, call: Call<'_>) -> Result<Answer, AskError> {
         let gate = self.gate(call.context, call.side);
-        let _place = self.place(&gate).await?;
-        let this = self.admit(&gate, call.purpose)?;
+        let _place = self.place(&gate, wait_ms(call.purpose)).await?;
+        let this = self.admitted(&gate, call.purpose).await?;
         let asked_ms = self.clock.now_ms();
         let result = self.ask.ask(call.context, call.side, call.request).await;
         self.settle(this, call.endpoint, asked_ms, &result);
@@ -108,13 +112,32 @@ impl Guard {
         targets.entry(target).or_insert_with(new).clone()
     }
 
-    async fn place<'g>(&self, gate: &'g Gate) -> Result<SemaphorePermit<'g>, AskError> {
+    async fn place<'g>(
+        &self,
+        gate: &'g Gate,
+        wait_ms: u64,
+    ) -> Result<SemaphorePermit<'g>, AskError> {
         if let Ok(place) = gate.places.try_acquire() {
             return Ok(place);
         }
         tokio::select! {
             place = gate.places.acquire() => place.map_err(|_| AskError::Resting),
-            () = self.clock.sleep(PLACE_WAIT_MS) => Err(AskError::OverCapacity),
+            () = self.clock.sleep(wait_ms) => Err(AskError::OverCapacity),
+        }
+    }
+
+    /// A re-read that decides about a mismatch waits for its turn; all else is refused at once.
+    async fn admitted<'g>(&self, gate: &'g Gate, purpose: Purpose) -> Result<Try<'g>, AskError> {
+        let until_ms = self.clock.now_ms().saturating_add(wait_ms(purpose));
+        loop {
+            match self.admit(gate, purpose) {
+                Err(AskError::OverCapacity | AskError::BackingOff)
+                    if purpose == Purpose::Reread && self.clock.now_ms() < until_ms =>
+                {
+                    self.clock.sleep(TURN_MS).await;
+                }
+                admitted => return admitted,
+            }
         }
     }
 
@@ -178,6 +201,14 @@ impl Guard {
         if let Some(standing) = state.capacity.change(now_ms) {
             event::capacity_changed(gate.side, &gate.context, standing, share);
         }
+    }
+}
+
+/// How long a request may wait for its turn, in ms.
+const fn wait_ms(purpose: Purpose) -> u64 {
+    match purpose {
+        Purpose::Reread => REREAD_WAIT_MS,
+        Purpose::Mirror | Purpose::Look => PLACE_WAIT_MS,
     }
 }
 

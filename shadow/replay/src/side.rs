@@ -315,7 +315,7 @@ mod tests {
     async fn a_side_that_comes_back_is_waited_for_and_one_that_stays_away_is_gone() {
         // Nobody listens on port 1 of the loopback.
         let nowhere = || Some(("127.0.0.1".to_owned(), 1));
-        let (result, waited, _) = ask(vec![Err(AskError::Unreachable); 6], nowhere()).await;
+        let (result, waited, _) = ask(vec![Err(AskError::Unreachable); 5], nowhere()).await;
         assert_eq!(result, Ok(200));
         assert!((3_000..10_000).contains(&waited), "{waited}");
         let (result, waited, _) = ask(vec![Err(AskError::Unreachable); 1_000], nowhere()).await;

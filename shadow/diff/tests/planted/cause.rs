@@ -3,6 +3,7 @@
 //! What must be reported is written down by whoever plants, from the design's list of kinds; nothing here asks the engine.
 
 pub(crate) mod body;
+mod change;
 pub(crate) mod head;
 pub(crate) mod html;
 pub(crate) mod json;

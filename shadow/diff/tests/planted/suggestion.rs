@@ -73,6 +73,11 @@ fn is_protected(pair: &Pair) -> bool {
     pair.found.iter().any(|found| protected.iter().any(|end| found.shape.ends_with(end)))
 }
 
+/// Bare values in lists of lists: what stands at which place there is known by the order alone, and nothing is suggested.
+fn is_in_bare_lists(pair: &Pair) -> bool {
+    pair.found.iter().all(|found| found.shape.ends_with("[*][*]"))
+}
+
 fn planted(name: &str, seed: u64) -> Pair {
     let causes = cause::catalogue();
     let cause = causes.iter().find(|cause| cause.name == name);
@@ -92,7 +97,7 @@ fn the_right_rule_is_suggested_first_and_explains() {
             let found = suggested(&pair);
             let first = found.first().map(|rule| word(rule));
             let is_right = first.as_deref().is_some_and(|first| right.contains(&first));
-            let kept = found.is_empty() && is_protected(&pair);
+            let kept = found.is_empty() && (is_protected(&pair) || is_in_bare_lists(&pair));
             if kept || (is_right && agrees(&pair, &found)) {
                 fine += 1;
             } else if wrong.len() < 12 {
