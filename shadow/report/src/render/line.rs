@@ -5,7 +5,7 @@
 //! says what is missing; no control character of an answer is passed on.
 
 use crate::gate::{Bound, FailReason, GateVerdict, OpenReason};
-use crate::model::{EndpointReport, LagReport, Report, Source};
+use crate::model::{EndpointReport, LagReport, NoiseReport, Report, Source};
 use crate::number::{counted, duration, grouped, percent, plain, share, utc};
 
 /// Text of answers, request lines and names, without what could steer a terminal or break a document.
@@ -190,6 +190,38 @@ pub(crate) fn lag(lag: &LagReport) -> String {
         duration(lag.p99_ms),
         duration(lag.max_ms),
     )
+}
+
+/// What is known of a place at which legacy differs from itself. Holds no text of others, so it may stand outside of a code span.
+pub(crate) fn noise(place: &NoiseReport) -> String {
+    let mut parts = vec![format!(
+        "{} of {} pairs of legacy differ ({} to {})",
+        grouped(place.noisy),
+        grouped(place.pairs),
+        percent(place.rate_low_percent),
+        percent(place.rate_high_percent),
+    )];
+    parts.push(match (place.accepted, place.hidden) {
+        (true, hidden) => format!("accepted, {} hidden", counted(hidden, "difference")),
+        // What hid it is not accepted any more.
+        (false, 1..) => {
+            format!("not accepted, {} hidden before", counted(place.hidden, "difference"))
+        }
+        (false, 0) => "not accepted".to_owned(),
+    });
+    if place.is_real {
+        parts.push(format!(
+            "new alone differed {}, legacy alone {}",
+            counted(place.new_alone, "time"),
+            grouped(place.legacy_alone),
+        ));
+    }
+    parts.join(", ")
+}
+
+/// The word for a place of noise: whether new differs beyond it.
+pub(crate) const fn noise_word(place: &NoiseReport) -> &'static str {
+    if place.is_real { "REAL" } else { "noise" }
 }
 
 /// `first to last`, or one time when they are the same, or nothing.

@@ -5,7 +5,7 @@
 //! code span, where it can neither format the page, nor link, nor call a person by an at sign.
 
 use crate::model::{EndpointReport, Example, Group, Report, RuleState};
-use crate::number::{counted, grouped, percent, utc};
+use crate::number::{counted, grouped, utc};
 
 use super::line::{self, clean};
 
@@ -103,13 +103,16 @@ impl Page {
     /// The number of groups that found room.
     fn endpoint(&mut self, endpoint: &EndpointReport, report: &Report) -> usize {
         let needs = line::still_needed(endpoint);
-        if endpoint.groups.is_empty() && needs.is_none() && endpoint.hidden.is_empty() {
+        let lag = endpoint.lag_time.as_ref();
+        let says_more = !endpoint.groups.is_empty() || !endpoint.hidden.is_empty();
+        if !says_more && needs.is_none() && lag.is_none() {
             return 0;
         }
         let title = span(&endpoint.endpoint);
         let seen = line::endpoint(endpoint, report);
         let needs = needs.map(|needs| format!("\nNeeds {}.\n", span(&needs))).unwrap_or_default();
-        let head = format!("\n### {} {title}\n\n{seen}\n{needs}", endpoint.gate.word());
+        let lag = lag.map(|lag| format!("\nLag: {}.\n", line::lag(lag))).unwrap_or_default();
+        let head = format!("\n### {} {title}\n\n{seen}\n{needs}{lag}", endpoint.gate.word());
         if !self.push(&head) {
             return 0;
         }
@@ -138,6 +141,9 @@ impl Page {
     }
 
     fn parts(&mut self, report: &Report) {
+        if let Some(lag) = &report.lag {
+            self.push(&format!("\n### Lag over all endpoints\n\n{}\n", line::lag(lag)));
+        }
         let idle = report.rules.iter().filter(|rule| rule.state != RuleState::Active);
         for (at, rule) in idle.enumerate() {
             let head = if at == 0 { "\n### Rules that did nothing\n\n" } else { "" };
@@ -145,17 +151,22 @@ impl Page {
             self.push(&format!("{head}- {state}: {id} {}\n", span(&rule.reason)));
         }
         for (at, noise) in report.noise.iter().enumerate() {
-            let head = if at == 0 { "\n### Noise\n\n" } else { "" };
+            let head = if at == 0 {
+                "\n### Noise\n\nPlaces where legacy differs from itself. **REAL**: new differs beyond it.\n\n"
+            } else {
+                ""
+            };
             self.push(&format!(
-                "{head}- {} {}: {} of {} pairs of legacy differ ({} to {}), {} hidden{}\n",
+                "{head}- {}{} {}{}: {}\n",
+                if noise.is_real { "**REAL** " } else { "" },
                 span(&noise.endpoint),
                 span(&noise.path),
-                grouped(noise.noisy),
-                grouped(noise.pairs),
-                percent(noise.rate_low_percent),
-                percent(noise.rate_high_percent),
-                grouped(noise.hidden),
-                if noise.is_real { ", **new differs beyond it**" } else { "" },
+                if noise.kind.is_empty() {
+                    String::new()
+                } else {
+                    format!(" {}", span(&noise.kind))
+                },
+                line::noise(noise),
             ));
         }
         for (at, hint) in report.suggestions.iter().enumerate() {

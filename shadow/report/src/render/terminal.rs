@@ -5,8 +5,8 @@
 //! answer reaches the terminal.
 
 use crate::gate::{GateVerdict, OpenReason};
-use crate::model::{EndpointReport, Example, Group, Report, RuleReport, RuleState};
-use crate::number::{counted, grouped, percent};
+use crate::model::{EndpointReport, Example, Group, NoiseReport, Report, RuleReport, RuleState};
+use crate::number::{counted, grouped};
 
 use super::{Style, line};
 
@@ -15,6 +15,9 @@ const WORD_WIDTH: usize = 14;
 
 /// Rules listed per endpoint under what was hidden.
 const HIDDEN_MAX: usize = 8;
+
+/// Places of noise listed under the gate line of an endpoint.
+const NOISE_MAX: usize = 5;
 
 /// Rules, places of noise and suggestions listed.
 const PARTS_MAX: usize = 20;
@@ -45,7 +48,10 @@ pub fn render_gate(report: &Report, style: Style) -> String {
     if report.endpoints.is_empty() || is_uncovered(&verdict) {
         page.verdict_line(&verdict, &line::headline(report));
     }
-    page.gate_lines(report);
+    for endpoint in &report.endpoints {
+        page.gate_line(endpoint, report);
+        page.noise_below(endpoint, report);
+    }
     page.hints(report);
     page.out
 }
@@ -81,11 +87,31 @@ impl Page {
 
     fn gate_lines(&mut self, report: &Report) {
         for endpoint in &report.endpoints {
-            let text = format!("{}: {}", endpoint.endpoint, line::endpoint(endpoint, report));
-            self.verdict_line(&endpoint.gate, &text);
-            if let Some(needs) = line::still_needed(endpoint) {
-                self.line(WORD_WIDTH, &format!("needs {needs}"));
-            }
+            self.gate_line(endpoint, report);
+        }
+    }
+
+    fn gate_line(&mut self, endpoint: &EndpointReport, report: &Report) {
+        let text = format!("{}: {}", endpoint.endpoint, line::endpoint(endpoint, report));
+        self.verdict_line(&endpoint.gate, &text);
+        if let Some(needs) = line::still_needed(endpoint) {
+            self.line(WORD_WIDTH, &format!("needs {needs}"));
+        }
+    }
+
+    /// What hid differences of an endpoint as noise, and what the noise would hide: a verdict rests on both.
+    fn noise_below(&mut self, endpoint: &EndpointReport, report: &Report) {
+        let counts = |place: &&NoiseReport| {
+            place.endpoint == endpoint.endpoint && (place.is_real || place.hidden > 0)
+        };
+        let places: Vec<_> = report.noise.iter().filter(counts).collect();
+        for place in places.iter().take(NOISE_MAX) {
+            let (word, said) = (line::noise_word(place), line::noise(place));
+            self.line(WORD_WIDTH, &format!("{word}  {}: {said}", at(place)));
+        }
+        if let Some(more @ 1..) = places.len().checked_sub(NOISE_MAX) {
+            let more = counted(more as u64, "more place");
+            self.line(WORD_WIDTH, &format!("and {more} of noise: banyan shadow noise list"));
         }
     }
 
@@ -158,35 +184,13 @@ impl Page {
         self.line(indent, &format!("{title}: {}", text.join(", ")));
     }
 
-    /// What rules and noise did, and what the differences suggest.
+    /// How late new was, what rules and noise did, and what the differences suggest.
     fn parts(&mut self, report: &Report) {
-        let idle = |rule: &&RuleReport| rule.state != RuleState::Active;
-        let mut idle = report.rules.iter().filter(idle).peekable();
-        if idle.peek().is_some() {
+        if let Some(lag) = &report.lag {
             self.out.push('\n');
-            self.line(0, "rules that did nothing");
+            self.line(0, &format!("lag over all endpoints: {}", line::lag(lag)));
         }
-        for rule in idle.take(PARTS_MAX) {
-            let since = rule.expires.as_deref().unwrap_or("");
-            self.line(2, &format!("{}  {}  {} {since}", rule.state.as_str(), rule.id, rule.reason));
-        }
-        if !report.noise.is_empty() {
-            self.out.push('\n');
-            self.line(0, "noise: places where legacy differs from itself");
-        }
-        for noise in report.noise.iter().take(PARTS_MAX) {
-            let rate = format!(
-                "{} of {} pairs ({} to {})",
-                grouped(noise.noisy),
-                grouped(noise.pairs),
-                percent(noise.rate_low_percent),
-                percent(noise.rate_high_percent),
-            );
-            let hidden = counted(noise.hidden, "difference");
-            let real = if noise.is_real { ", new differs beyond it" } else { "" };
-            let place = format!("{}  {}", noise.endpoint, noise.path);
-            self.line(2, &format!("{place}  {rate}, {hidden} hidden{real}"));
-        }
+        self.rules_and_noise(report);
         if !report.suggestions.is_empty() {
             self.out.push('\n');
             self.line(0, "suggested rules");
@@ -202,6 +206,34 @@ impl Page {
             for line in hint.rule.lines() {
                 self.line(6, line);
             }
+        }
+    }
+
+    fn rules_and_noise(&mut self, report: &Report) {
+        let idle = |rule: &&RuleReport| rule.state != RuleState::Active;
+        let mut idle = report.rules.iter().filter(idle).peekable();
+        if idle.peek().is_some() {
+            self.out.push('\n');
+            self.line(0, "rules that did nothing");
+        }
+        for rule in idle.take(PARTS_MAX) {
+            let since = rule.expires.as_deref().unwrap_or("");
+            self.line(2, &format!("{}  {}  {} {since}", rule.state.as_str(), rule.id, rule.reason));
+        }
+        if !report.noise.is_empty() {
+            self.out.push('\n');
+            self.line(
+                0,
+                "noise: places where legacy differs from itself; REAL: new differs beyond it",
+            );
+        }
+        for noise in report.noise.iter().take(PARTS_MAX) {
+            let (word, said) = (line::noise_word(noise), line::noise(noise));
+            self.line(2, &format!("{word}  {}  {}: {said}", noise.endpoint, at(noise)));
+        }
+        if report.noise.len() > PARTS_MAX {
+            let (shown, all) = (PARTS_MAX, grouped(report.noise.len() as u64));
+            self.line(2, &format!("cut after {shown} of {all} places, the REAL ones were first"));
         }
     }
 
@@ -225,7 +257,15 @@ fn is_uncovered(verdict: &GateVerdict) -> bool {
 }
 
 fn has_details(endpoint: &EndpointReport) -> bool {
-    !endpoint.groups.is_empty() || endpoint.hidden_total() > 0 || endpoint.skipped_total() > 0
+    !endpoint.groups.is_empty()
+        || endpoint.lag_time.is_some()
+        || endpoint.hidden_total() > 0
+        || endpoint.skipped_total() > 0
+}
+
+/// Where the noise is, with its kind if that is known.
+fn at(place: &NoiseReport) -> String {
+    format!("{} {}", place.path, place.kind).trim_end().to_owned()
 }
 
 #[cfg(test)]

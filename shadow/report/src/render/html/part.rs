@@ -86,7 +86,10 @@ fn noise(noise: &[NoiseReport]) -> Markup {
                         @for place in noise.iter().take(ROWS_MAX) {
                             tr {
                                 th scope="row" data-label="Endpoint" { (clean(&place.endpoint)) }
-                                td data-label="Where" { code { (clean(&place.path)) } " " (clean(&place.kind)) @if place.is_real { " " strong { "new differs beyond it" } } }
+                                td data-label="Where" { code { (clean(&place.path)) } " " (clean(&place.kind)) @if place.is_real {
+                                    " " strong { "REAL: new differs beyond it" } ", new alone "
+                                    (counted(place.new_alone, "time")) ", legacy alone " (grouped(place.legacy_alone))
+                                } }
                                 td.number data-label="Noisy" { (grouped(place.noisy)) " of " (grouped(place.pairs)) }
                                 td data-label="Rate" { (percent(place.rate_low_percent)) " to " (percent(place.rate_high_percent)) }
                                 td.number data-label="Hid" { (grouped(place.hidden)) }

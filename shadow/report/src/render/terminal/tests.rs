@@ -15,6 +15,33 @@ fn gate_prints_one_line_per_endpoint() {
 }
 
 #[test]
+fn gate_says_what_noise_hid_and_which_of_it_is_real() {
+    let mut report = full();
+    let quiet =
+        NoiseReport { accepted: false, hidden: 0, is_real: false, ..report.noise[0].clone() };
+    let calm = NoiseReport {
+        path: "$.seen".to_owned(),
+        kind: String::new(),
+        is_real: false,
+        ..report.noise[0].clone()
+    };
+    report.noise.extend([quiet, calm.clone()]);
+    insta::assert_snapshot!(render_gate(&report, Style::plain()));
+    report.noise.extend(vec![calm; 7]);
+    let text = render_gate(&report, Style::plain());
+    assert!(text.contains("and 4 more places of noise"), "{text}");
+}
+
+#[test]
+fn lag_alone_is_a_detail() {
+    let mut report = full();
+    let lag = report.endpoints[0].lag_time.take();
+    report.endpoints[2].lag_time = lag;
+    let text = render_terminal(&report, Style::plain());
+    assert!(text.contains("\nmessages.list\n  212 late: p50 310 ms"), "{text}");
+}
+
+#[test]
 fn report_of_nothing_is_inconclusive_and_says_what_to_do() {
     let report = Report::new(1, None, Gate::default(), Vec::new());
     insta::assert_snapshot!(render_terminal(&report, Style::plain()));
