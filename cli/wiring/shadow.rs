@@ -389,7 +389,7 @@ fn endpoint_summary(stored: banyan_control::shadow::EndpointShadow) -> EndpointS
             })
             .collect(),
         first_ms: stored.first_ms,
-        lag: banyan_shadow::lag_report(&stored.lags),
+        lags: stored.lags,
         ..EndpointSummary::default()
     }
 }

@@ -68,7 +68,7 @@ impl LagTimes {
 }
 
 /// What a report says of a stored histogram: upper bounds in ms, and how many reads; nothing when nothing was measured.
-pub fn lag_report(buckets: &BTreeMap<u64, u64>) -> Option<LagReport> {
+pub(crate) fn lag_report(buckets: &BTreeMap<u64, u64>) -> Option<LagReport> {
     let LagTimes { count, p50_ms, p95_ms, p99_ms, max_ms } = LagTimes::of(buckets)?;
     let buckets = buckets.iter();
     let buckets = buckets.map(|(bound, count)| LagBucket { le_ms: Some(*bound), count: *count });

@@ -58,7 +58,6 @@ pub use direct::{Direct, Pair, Unasked};
 pub use exchange::{Exchange, Served};
 pub use guard::SideLimits;
 pub use http::{HttpAsk, HttpConfig};
-pub use lag::lag_report;
 pub use ledger::LedgerLimit;
 pub use noise::{LearnedRules, NOISE_RULE, NoiseConfig, NoisePlace, NoiseTotal, judge_noise};
 pub use observe::{Confirmed, LegacyPair, Observer, Seen};

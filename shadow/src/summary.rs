@@ -4,13 +4,14 @@
 //! stay true: every declared read endpoint appears; without evidence, in phase `legacy`, or with too much left undecided
 //! an endpoint is inconclusive, never a pass.
 
+use crate::lag::lag_report;
 use crate::noise::{NOISE_RULE, NoiseTotal, judge_noise};
 use crate::tally::{Outcome, Sample};
 use banyan_diff::Severity;
 use banyan_domain::{EndpointKind, EndpointName, Phase};
 use banyan_report::{
-    Credentials, EndpointReport, Evidence, Example, Gate, Group, HiddenCount, LagReport,
-    NoiseReport, Report, Transition,
+    Credentials, EndpointReport, Evidence, Example, Gate, Group, HiddenCount, NoiseReport, Report,
+    Transition,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,8 +45,8 @@ pub struct EndpointSummary {
     pub distinct_mismatched: u64,
     /// When the first comparison was tried, Unix ms.
     pub first_ms: Option<u64>,
-    /// How late the new side was.
-    pub lag: Option<LagReport>,
+    /// How late the new side was: upper bounds of buckets in ms, and how many reads.
+    pub lags: BTreeMap<u64, u64>,
     /// What happened lately.
     pub recent: Recent,
     /// What looks for noise saw, by place.
@@ -125,7 +126,20 @@ pub fn assemble(summary: &Summary, gate: Gate, declared: &[Declared], period: Pe
         (!left_out).then(|| endpoint(declared, found.unwrap_or(&nothing), &gated))
     });
     let report = Report::new(period.generated_ms, period.since_ms, gate, endpoints.collect());
-    Report { noise, ..report }
+    Report { noise, lag: lag_report(&lags(summary, &report)), ..report }
+}
+
+/// The lags of all reported endpoints together.
+fn lags(summary: &Summary, report: &Report) -> BTreeMap<u64, u64> {
+    let mut sums = BTreeMap::new();
+    let reported =
+        |name: &EndpointName| report.endpoints.iter().any(|e| e.endpoint == name.as_str());
+    let found = summary.endpoints.iter().filter(|(name, _)| reported(name));
+    for (bound_ms, count) in found.flat_map(|(_, endpoint)| &endpoint.lags) {
+        let sum: &mut u64 = sums.entry(*bound_ms).or_insert(0);
+        *sum = sum.saturating_add(*count);
+    }
+    sums
 }
 
 /// What an endpoint is judged by, besides its own counts.
@@ -201,7 +215,7 @@ fn endpoint(declared: &Declared, summary: &EndpointSummary, gated: &Gated<'_>) -
         last_mismatch_ms: summary.last_mismatch_ms(),
         proven_percent: gate.proven_percent(summary.distinct_mismatched, summary.distinct),
         distinct_per_hour: summary.distinct_per_hour(gated.period),
-        lag_time: summary.lag.clone(),
+        lag_time: lag_report(&summary.lags),
     }
 }
 
@@ -256,7 +270,7 @@ fn evidence(declared: &Declared, summary: &EndpointSummary, gated: &Gated<'_>) -
         dormant: declared.phase == Phase::Legacy,
         mismatch_age_ms: last_mismatch.map(|at| period.generated_ms.saturating_sub(at)),
         tried_while_quiet: summary.recent.tried_while_quiet,
-        lag_p99_ms: summary.lag.as_ref().map(|lag| lag.p99_ms),
+        lag_p99_ms: lag_report(&summary.lags).map(|lag| lag.p99_ms),
         real_under_noise: gated.real_under_noise,
     }
 }

@@ -37,7 +37,7 @@ pub struct LagCount {
     pub at_ms: u64,
     /// The endpoint.
     pub endpoint: EndpointName,
-    /// Upper bound of the bucket, in ms; see [`crate::lag_report`].
+    /// Upper bound of the bucket, in ms: one of a fixed row, so that counts add up over processes and time.
     pub bound_ms: u64,
     /// How many reads.
     pub count: u64,

@@ -46,6 +46,9 @@ struct Totals {
     /// Distinct requests that agreed, and those with a mismatch.
     agreed: BTreeSet<u64>,
     mismatched: BTreeSet<u64>,
+    /// How late new was: upper bounds of buckets in ms, and how many reads.
+    #[serde(default)]
+    lags: BTreeMap<u64, u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +198,9 @@ impl State {
         for row in batch.fingerprints {
             self.of(&row.endpoint).request(row.fingerprint, row.mismatched);
         }
+        for row in batch.lags {
+            *self.of(&row.endpoint).lags.entry(row.bound_ms).or_insert(0) += row.count;
+        }
         for number in batch.done {
             self.done.add(number);
         }
@@ -287,6 +293,7 @@ impl Totals {
             samples: samples.collect(),
             distinct: (self.agreed.len() + self.mismatched.len()) as u64,
             distinct_mismatched: self.mismatched.len() as u64,
+            lags: self.lags.clone(),
             ..EndpointSummary::default()
         }
     }
@@ -295,7 +302,7 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use banyan_shadow::{DifferenceCount, Fingerprint, HiddenCount, OutcomeCount};
+    use banyan_shadow::{DifferenceCount, Fingerprint, HiddenCount, LagCount, OutcomeCount};
 
     fn endpoint() -> EndpointName {
         EndpointName::new("messages.list").unwrap()
@@ -312,7 +319,12 @@ mod tests {
             body: serde_json::json!({ "recorded": number }),
         };
         TallyBatch {
-            lags: vec![],
+            lags: vec![LagCount {
+                at_ms,
+                endpoint: endpoint.clone(),
+                bound_ms: 110 + number % 2,
+                count,
+            }],
             outcomes: vec![OutcomeCount {
                 at_ms,
                 endpoint: endpoint.clone(),
@@ -364,6 +376,7 @@ mod tests {
             found.samples.iter().map(|s| s.body["recorded"].as_str().unwrap()).collect();
         assert_eq!(names, ["line 0", "line 1", "line 2"]);
         assert_eq!((found.differences[0].count, found.differences[0].last_ms), (6, 5_000));
+        assert_eq!(found.lags, BTreeMap::from([(110, 3), (111, 3)]));
         assert_eq!((states[0].done(), states[0].done.beyond.len()), (6, 0));
     }
 

@@ -176,3 +176,39 @@ fn a_real_difference_under_noise_fails_the_gate_and_noise_says_what_it_hid() {
     let b = &report.noise[0];
     assert_eq!((b.path.as_str(), b.accepted, b.is_real, b.new_alone), ("$.b", false, true, 30));
 }
+
+#[test]
+fn lags_are_told_per_endpoint_and_over_all_and_the_gate_asks_for_their_p99() {
+    let evidence = |lags: &[(u64, u64)]| EndpointSummary {
+        outcomes: counts(&[("match", "", 5_000)]),
+        distinct: 5_000,
+        lags: lags.iter().copied().collect(),
+        ..EndpointSummary::default()
+    };
+    let endpoints = BTreeMap::from([
+        (name("messages.show"), evidence(&[(110, 99), (1_100, 1)])),
+        (name("messages.list"), evidence(&[(110, 1), (11_000, 99)])),
+        (name("messages.other"), evidence(&[(110_000, 1)])),
+    ]);
+    let gate = Gate { max_lag_p99_ms: Some(1_000), ..Gate::default() };
+    let wanted = ["messages.list", "messages.show", "messages.count"];
+    let report = assemble(
+        &Summary { endpoints, ..Summary::default() },
+        gate,
+        &wanted.map(|endpoint| declared(endpoint, Phase::Shadow)),
+        Period { generated_ms: 9, since_ms: None },
+    );
+    let told = |endpoint: &str| report.endpoints.iter().find(|e| e.endpoint == endpoint).unwrap();
+    let times = |lag: &banyan_report::LagReport| [lag.p50_ms, lag.p95_ms, lag.p99_ms, lag.max_ms];
+    let show = told("messages.show").lag_time.as_ref().unwrap();
+    assert_eq!((show.count, times(show)), (100, [105, 105, 105, 1_049]));
+    assert_eq!(
+        (told("messages.show").gate.word(), told("messages.list").gate.word()),
+        ("PASS", "FAIL")
+    );
+    assert_eq!(told("messages.count").lag_time, None);
+    let all = report.lag.as_ref().unwrap();
+    assert_eq!(all.count, 200, "not of endpoints that the report is not about");
+    assert_eq!(all.buckets.iter().map(|bucket| bucket.count).collect::<Vec<_>>(), [100, 1, 99]);
+    assert_eq!(times(all), [105, 10_488, 10_488, 10_488]);
+}

@@ -4,8 +4,6 @@
 //! differences suggest. It exists so that each source of facts (rules, noise, recheck, inference) fills one list of its
 //! own. What must stay true: every field has a default, so that older reports can be read; values are already redacted.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 /// Where the comparisons come from.
@@ -164,35 +162,6 @@ pub struct LagReport {
     pub buckets: Vec<LagBucket>,
 }
 
-impl LagReport {
-    /// From a histogram: upper bound of a bucket in ms, and its reads. The bound stands for every read of its bucket, so that no
-    /// lag is made to look smaller than it was. Nothing for an empty one.
-    pub fn from_bounds(bounds: &BTreeMap<u64, u64>) -> Option<Self> {
-        let count = bounds.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
-        let max_ms = *bounds.iter().rfind(|(_, count)| **count > 0)?.0;
-        let within = |percent: u64| {
-            let mut left = count.saturating_mul(percent).div_ceil(100);
-            let reached = bounds.iter().find(|(_, count)| {
-                left = left.saturating_sub(**count);
-                left == 0
-            });
-            reached.map_or(max_ms, |(bound, _)| *bound)
-        };
-        let buckets = bounds.iter().map(|(bound, count)| LagBucket {
-            le_ms: (*bound != u64::MAX).then_some(*bound),
-            count: *count,
-        });
-        Some(Self {
-            count,
-            p50_ms: within(50),
-            p95_ms: within(95),
-            p99_ms: within(99),
-            max_ms,
-            buckets: buckets.collect(),
-        })
-    }
-}
-
 /// Reads that agreed within one span of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LagBucket {
@@ -236,26 +205,4 @@ pub struct TemplateReport {
     /// How sure the inference is, and why, e.g. `4 distinct children, declared nowhere`.
     #[serde(default)]
     pub note: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_the_bounds_of_their_buckets() {
-        let bounds = BTreeMap::from([(250, 50), (1_000, 45), (4_000, 4), (16_000, 1)]);
-        let lag = LagReport::from_bounds(&bounds).unwrap();
-        assert_eq!((lag.count, lag.p50_ms, lag.p95_ms), (100, 250, 1_000));
-        assert_eq!((lag.p99_ms, lag.max_ms), (4_000, 16_000));
-        assert_eq!(lag.buckets[3], LagBucket { le_ms: Some(16_000), count: 1 });
-    }
-
-    #[test]
-    fn no_lag_is_no_histogram_and_one_read_is_each_percentile() {
-        assert_eq!(LagReport::from_bounds(&BTreeMap::new()), None);
-        assert_eq!(LagReport::from_bounds(&BTreeMap::from([(250, 0)])), None);
-        let lag = LagReport::from_bounds(&BTreeMap::from([(250, 0), (500, 1)])).unwrap();
-        assert_eq!((lag.p50_ms, lag.p99_ms, lag.max_ms), (500, 500, 500));
-    }
 }
