@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub(crate) use diff::DiffArgs;
 pub(crate) use noise::{NoiseCommand, NoisePlace, NoiseWindow};
 pub(crate) use replay::{ImportArgs, RecordArgs, ReplayArgs};
-pub(crate) use report::{Demand, Evidence, GateArgs, ReportArgs, ReportFiles};
+pub(crate) use report::{Demand, Evidence, GateArgs, Proof, ReportArgs, ReportFiles};
 
 const AFTER_HELP: &str = "\
 Exit codes:

@@ -153,8 +153,11 @@ fn a_replay_finds_the_planted_bug_and_nothing_else() {
     let (legacy, new, folder) = (Site::start(false, 0), Site::start(true, 0), Folder::new());
     folder.write("access.log", &(access_log(60) + "not a line\n10.0.0.1 - - [10/Oct/2025:13:00:00 +0000] \"POST /messages HTTP/1.1\" 201 1 \"-\" \"-\"\n"));
     let sides = ["--against", &new.url, "--baseline", &legacy.url, "--rate", "max"];
-    let (exit, data) = replay(&folder, &[&["access.log"], &sides[..]].concat());
+    let files =
+        ["--html", "pages", "--inline", "mail.html", "--markdown", "a.md", "--junit", "a.xml"];
+    let (exit, data) = replay(&folder, &[&["access.log"], &sides[..], &files].concat());
     assert_eq!(exit, 1, "{data:#}");
+    published(&folder, &data);
     // Users 5, 15, .. 55: those of 10, 20, .. are tracks.
     assert_eq!(groups(&data), [("$.total".to_owned(), "value_changed:number".to_owned(), 6)]);
     assert_eq!((total(&data, "matched"), total(&data, "mismatched")), (54, 6), "{data:#}");
@@ -167,6 +170,22 @@ fn a_replay_finds_the_planted_bug_and_nothing_else() {
         .command(&[&["shadow", "replay", "access.log"], &sides[..], &["--limit", "4"]].concat());
     let text = String::from_utf8({ human }.output().unwrap().stdout).unwrap();
     assert!(text.contains("users.messages_list"), "{text}");
+}
+
+/// The files of a report tell the same as its JSON: a failed replay of this log.
+fn published(folder: &Folder, data: &Value) {
+    assert_eq!(data["report"]["source"], json!({ "kind": "replay", "file": "access.log" }));
+    for name in ["pages/index.html", "pages/report.css", "mail.html", "a.md", "a.xml"] {
+        let text = std::fs::read_to_string(folder.file(name)).unwrap();
+        if name != "pages/report.css" {
+            assert!(text.contains("users.messages_list"), "{name}: {text}");
+        }
+        if !name.ends_with(".css") && !name.ends_with(".xml") {
+            assert!(text.contains("replay of access.log") && text.contains("FAIL"), "{text}");
+        }
+    }
+    let junit = std::fs::read_to_string(folder.file("a.xml")).unwrap();
+    assert!(junit.contains("<failure"), "{junit}");
 }
 
 #[test]

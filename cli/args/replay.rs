@@ -2,6 +2,7 @@
 //!
 //! Owns what may be typed there. `import` and `replay` work without a configuration and without a running installation.
 
+use super::report::{Proof, ReportFiles};
 use crate::config::value;
 use banyan_domain::Percent;
 use banyan_replay::{Format, Rate, SessionKey};
@@ -109,6 +110,7 @@ Examples:
   banyan shadow replay access.log.gz --against http://new.test --baseline http://legacy.test --rate 200/s
   banyan shadow replay traffic.gor --against http://new.test --baseline http://legacy.test --rate 1x --percent 10
   banyan shadow replay reads.banyan.ndjson.zst --against http://new.test --baseline recorded --resume
+  banyan shadow replay reads.banyan.ndjson.zst --against http://new.test --target 99 --junit gate.xml
 
 Asks the baseline first, then new; a difference counts only if it stays when both are read again.
 Requests of one session go in order, one at a time. Writes are never replayed.
@@ -173,10 +175,8 @@ pub(crate) struct ReplayArgs {
     /// File with the key of redacted values (default: that of the configuration, else FILE.key)
     #[arg(long, value_name = "FILE", help_heading = "State")]
     pub(crate) key: Option<PathBuf>,
-    /// Percent of distinct requests that must agree
-    #[arg(long, value_name = "PERCENT", help_heading = "Judging")]
-    pub(crate) target: Option<f64>,
-    /// Confidence of the proof, in percent
-    #[arg(long, value_name = "PERCENT", help_heading = "Judging")]
-    pub(crate) confidence: Option<f64>,
+    #[command(flatten)]
+    pub(crate) proof: Proof,
+    #[command(flatten)]
+    pub(crate) report: ReportFiles,
 }

@@ -58,10 +58,24 @@ pub(crate) struct Evidence {
     pub(crate) endpoints: Vec<String>,
 }
 
-/// What the gate asks for.
+/// What a gate over stored evidence asks for.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "What a pass needs")]
 pub(crate) struct Demand {
+    #[command(flatten)]
+    pub(crate) proof: Proof,
+    /// A bound that holds at every look, for a gate that is asked again and again
+    #[arg(long)]
+    pub(crate) watched: bool,
+    /// The last mismatch must be older than this
+    #[arg(long, value_name = "TIME", value_parser = value::duration_ms)]
+    pub(crate) quiet_for: Option<u64>,
+}
+
+/// What any gate asks for, that of a replay too: one look at evidence that has an end.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "What a pass needs")]
+pub(crate) struct Proof {
     /// Percent of distinct requests that must agree, e.g. 99.9
     #[arg(long, value_name = "PERCENT", conflicts_with = "max_mismatch_percent")]
     pub(crate) target: Option<f64>,
@@ -74,18 +88,25 @@ pub(crate) struct Demand {
     /// Distinct requests to compare at least, per endpoint
     #[arg(long, value_name = "N")]
     pub(crate) min_compared: Option<u64>,
-    /// A bound that holds at every look, for a gate that is asked again and again
-    #[arg(long)]
-    pub(crate) watched: bool,
-    /// The last mismatch must be older than this
-    #[arg(long, value_name = "TIME", value_parser = value::duration_ms)]
-    pub(crate) quiet_for: Option<u64>,
     /// 99 % of the late answers of new must agree within this time
     #[arg(long, value_name = "TIME", value_parser = value::duration_ms)]
     pub(crate) max_lag_p99: Option<u64>,
     /// Percent of the endpoints that must be judged; the others may lack traffic
     #[arg(long, value_name = "PERCENT", default_value_t = 100.0)]
     pub(crate) min_coverage: f64,
+}
+
+impl Default for Proof {
+    fn default() -> Self {
+        Self {
+            target: None,
+            max_mismatch_percent: None,
+            confidence: None,
+            min_compared: None,
+            max_lag_p99: None,
+            min_coverage: 100.0,
+        }
+    }
 }
 
 /// Where the report goes besides the terminal.

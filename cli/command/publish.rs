@@ -15,6 +15,24 @@ use banyan_report::{
 use std::io::Write as _;
 use std::path::Path;
 
+/// Whether at most one form goes to stdout. Who works for long before [`publish`] asks this first.
+///
+/// # Errors
+/// Exit 2 when two do.
+pub(crate) fn one_on_stdout(files: &ReportFiles, output: &Output) -> Result<(), Failure> {
+    if on_stdout(files) + usize::from(output.is_json()) <= 1 {
+        return Ok(());
+    }
+    let message = "only one form of the report can go to stdout";
+    Err(Failure::new("banyan::usage", Exit::Usage, message)
+        .hint("give all but one of --json, --inline, --markdown, --junit a file"))
+}
+
+fn on_stdout(files: &ReportFiles) -> usize {
+    let files = [&files.inline, &files.markdown, &files.junit].into_iter();
+    files.filter(|file| file.as_deref().is_some_and(is_stdout)).count()
+}
+
 /// Writes the files that were asked for, then `terminal` or the JSON of `json`, unless a file took stdout.
 ///
 /// # Errors
@@ -26,15 +44,7 @@ pub(crate) fn publish(
     terminal: impl FnOnce() -> String,
     json: impl FnOnce(&Output),
 ) -> Result<(), Failure> {
-    let to_stdout = [&files.inline, &files.markdown, &files.junit]
-        .into_iter()
-        .filter(|file| file.as_deref().is_some_and(is_stdout))
-        .count();
-    if to_stdout + usize::from(output.is_json()) > 1 {
-        let message = "only one form of the report can go to stdout";
-        return Err(Failure::new("banyan::usage", Exit::Usage, message)
-            .hint("give all but one of --json, --inline, --markdown, --junit a file"));
-    }
+    one_on_stdout(files, output)?;
     if let Some(folder) = &files.html {
         html(report, folder)?;
     }
@@ -50,7 +60,7 @@ pub(crate) fn publish(
         })?;
         write(file, &text, output)?;
     }
-    match (output.is_json(), to_stdout) {
+    match (output.is_json(), on_stdout(files)) {
         (true, _) => json(output),
         (false, 0) => output.line(terminal().trim_end()),
         (false, _) => {}

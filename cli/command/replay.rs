@@ -3,7 +3,8 @@
 //! Owns the way from arguments to a run, its progress on stderr, and its report. What must stay true: the report and the
 //! gate are those of live shadowing; a replay that was stopped says how to go on, and never passes.
 
-use crate::args::ReplayArgs;
+use super::publish;
+use crate::args::{ReplayArgs, ReportFiles};
 use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -15,13 +16,12 @@ use banyan_replay::{
     Baseline, Finished, Headers, Limits, ReplayConfig, ReplayError, Routes, Seen, Selection,
     Undeclared, replay,
 };
-use banyan_report::{Gate, GateVerdict, Report, Style, render_terminal};
+use banyan_report::{BaseUrls, GateVerdict, Report, Source, render_terminal};
 use banyan_shadow::{HttpConfig, Period, ShadowConfig, SystemClock, assemble};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,7 +36,8 @@ const PER_CAUSE_MAX: usize = 64;
 
 pub(crate) async fn run(file: &Path, args: &ReplayArgs, output: &Output) -> Result<Exit, Failure> {
     let loaded = configuration(file)?;
-    let gate = gate(loaded.as_ref(), args)?;
+    publish::one_on_stdout(&args.report, output)?;
+    let gate = super::shadow::demanded(loaded.as_ref(), &args.proof)?;
     let routes = routes(loaded.as_ref(), args)?;
     let settings = settings(file, loaded.as_ref(), args)?;
     let state = settings.state.clone();
@@ -55,7 +56,8 @@ pub(crate) async fn run(file: &Path, args: &ReplayArgs, output: &Output) -> Resu
     let finished = ended.map_err(|error| failure(&error, args))?;
     let period = Period { generated_ms: control::now_ms(), since_ms: None };
     let report = assemble(&finished.summary, gate, &finished.declared, period);
-    tell(&report, &finished, output);
+    let report = Report { source: source(&args.files), ..report }.with_replay(|_| urls(args));
+    tell(&report, &finished, &args.report, output)?;
     if let Some(exit) = stop.exit().filter(|_| finished.stopped) {
         output.note("stopped; the same command with --resume goes on");
         return Ok(exit);
@@ -65,10 +67,24 @@ pub(crate) async fn run(file: &Path, args: &ReplayArgs, output: &Output) -> Resu
         drop(std::fs::remove_file(state));
     }
     Ok(match report.verdict() {
-        GateVerdict::Fail { .. } => Exit::No,
-        GateVerdict::Pass if !finished.stopped => Exit::Yes,
-        GateVerdict::Pass | GateVerdict::Inconclusive { .. } => Exit::Inconclusive,
+        GateVerdict::Pass if finished.stopped => Exit::Inconclusive,
+        verdict => publish::exit(verdict),
     })
+}
+
+/// What was replayed, by name: where it lies is of no use to who reads the report elsewhere.
+fn source(files: &[PathBuf]) -> Source {
+    let name = |file: &PathBuf| {
+        file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned()
+    };
+    let names: Vec<String> = files.iter().map(name).collect();
+    Source::Replay { file: names.join(", ") }
+}
+
+/// Where an example can be asked again; not when the baseline is what was answered then.
+fn urls(args: &ReplayArgs) -> Option<BaseUrls> {
+    let (legacy, new) = (args.baseline.clone(), args.against.clone());
+    (legacy != "recorded").then_some(BaseUrls { legacy, new })
 }
 
 /// The configuration, if there is one: a replay works without.
@@ -77,20 +93,6 @@ fn configuration(file: &Path) -> Result<Option<Config>, Failure> {
         return Ok(None);
     }
     config::load(file).map(Some)
-}
-
-fn gate(config: Option<&Config>, args: &ReplayArgs) -> Result<Gate, Failure> {
-    let default = Gate::default();
-    let target = args.target.or_else(|| Some(100.0 - config?.shadow.max_mismatch_percent));
-    let confidence = args.confidence.or_else(|| Some(config?.shadow.confidence_percent));
-    let (target, confidence) = (
-        target.unwrap_or(default.target_percent),
-        confidence.map_or(default.confidence, |percent| percent / 100.0),
-    );
-    Gate::from_target(target, confidence).map_err(|error| {
-        Failure::new("banyan::shadow::gate", Exit::Usage, error.to_string())
-            .hint("--target 99.9 --confidence 95")
-    })
 }
 
 fn routes(config: Option<&Config>, args: &ReplayArgs) -> Result<Routes, Failure> {
@@ -244,31 +246,49 @@ fn failure(error: &ReplayError, args: &ReplayArgs) -> Failure {
     }
 }
 
-/// Says the report, and what of the recording it is not about.
-fn tell(report: &Report, finished: &Finished, output: &Output) {
-    let scanned = &finished.scanned;
-    if output.is_json() {
-        let unread: BTreeMap<&str, _> = scanned
-            .unread
-            .iter()
-            .map(|(why, left)| (why.as_str(), json!({ "count": left.count, "first": left.places })))
-            .collect();
-        let data = json!({
-            "verdict": report.verdict(),
-            "stopped": finished.stopped,
-            "resumed": finished.resumed,
-            "recording": {
-                "exchanges": scanned.exchanges,
-                "selected": scanned.selected,
-                "done": finished.done,
-                "undeclared": scanned.undeclared,
-                "unread": unread,
-            },
-            "report": report,
-        });
-        output.json("banyan.shadow.replay/1", &data, &finished.warnings);
-        return;
+/// Says the report, and what of the recording it is not about. No file of a stopped replay: read alone it would be a verdict
+/// over all of it.
+fn tell(
+    report: &Report,
+    finished: &Finished,
+    files: &ReportFiles,
+    output: &Output,
+) -> Result<(), Failure> {
+    if !output.is_json() {
+        remark(finished, output);
     }
+    let none = ReportFiles::default();
+    let files = if finished.stopped { &none } else { files };
+    let terminal = || render_terminal(report, super::shadow::style());
+    publish::publish(report, files, output, terminal, |output| json(report, finished, output))
+}
+
+fn json(report: &Report, finished: &Finished, output: &Output) {
+    let scanned = &finished.scanned;
+    let unread: BTreeMap<&str, _> = scanned
+        .unread
+        .iter()
+        .map(|(why, left)| (why.as_str(), json!({ "count": left.count, "first": left.places })))
+        .collect();
+    let data = json!({
+        "verdict": report.verdict(),
+        "stopped": finished.stopped,
+        "resumed": finished.resumed,
+        "recording": {
+            "exchanges": scanned.exchanges,
+            "selected": scanned.selected,
+            "done": finished.done,
+            "undeclared": scanned.undeclared,
+            "unread": unread,
+        },
+        "report": report,
+    });
+    output.json("banyan.shadow.replay/1", &data, &finished.warnings);
+}
+
+/// What of the recording the report is about, and what was in the way, on stderr.
+fn remark(finished: &Finished, output: &Output) {
+    let scanned = &finished.scanned;
     for warning in &finished.warnings {
         output.note(&format!("warning: {warning}"));
     }
@@ -287,8 +307,6 @@ fn tell(report: &Report, finished: &Finished, output: &Output) {
     for line in recording::left_out(&scanned.unread) {
         output.note(&line);
     }
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    output.line(render_terminal(report, Style { colour, ..Style::plain() }).trim_end());
 }
 
 /// Shows how far it is: a bar on a terminal, else a line per 10 s or 10 %.

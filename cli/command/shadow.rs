@@ -7,7 +7,7 @@ mod rules;
 mod suggest;
 
 use super::publish::{exit, publish};
-use crate::args::{Demand, Evidence, GateArgs, ReportArgs, ReportFiles, ShadowCommand};
+use crate::args::{Demand, Evidence, GateArgs, Proof, ReportArgs, ReportFiles, ShadowCommand};
 use crate::config::{Config, value};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -47,8 +47,7 @@ pub(crate) fn schema(output: &Output) -> Exit {
 }
 
 async fn report(config: &Config, args: &ReportArgs, output: &Output) -> Result<Exit, Failure> {
-    let demand = Demand { min_coverage: 100.0, ..Demand::default() };
-    let report = build(config, &args.evidence, &demand).await?;
+    let report = build(config, &args.evidence, &Demand::default()).await?;
     let terminal = || render_terminal(&report, style());
     let json = |output: &Output| output.json("banyan.shadow.report/1", &report, &[]);
     publish(&report, &args.files, output, terminal, json)?;
@@ -95,34 +94,38 @@ pub(crate) fn style() -> Style {
     if colour { Style::coloured() } else { Style::plain() }
 }
 
-/// The gate that was asked for; what was not said comes from the configuration.
+/// The gate that was asked for; what was not said comes from the configuration, if there is one.
 ///
 /// # Errors
 /// Exit 2 when its numbers are impossible.
-pub(crate) fn demanded(config: &Config, demand: &Demand) -> Result<Gate, Failure> {
-    let budget = demand.max_mismatch_percent.unwrap_or(config.shadow.max_mismatch_percent);
-    let target = demand.target.unwrap_or(100.0 - budget);
-    let confidence = demand.confidence.unwrap_or(config.shadow.confidence_percent);
-    let gate = Gate::from_target(target, confidence / 100.0)
-        .and_then(|gate| gate.with_min_coverage(demand.min_coverage))
+pub(crate) fn demanded(config: Option<&Config>, proof: &Proof) -> Result<Gate, Failure> {
+    let default = Gate::default();
+    let budget = || config.map(|config| config.shadow.max_mismatch_percent);
+    let budget = proof.max_mismatch_percent.or_else(budget);
+    let target = proof.target.or_else(|| budget.map(|percent| 100.0 - percent));
+    let confidence =
+        proof.confidence.or_else(|| config.map(|config| config.shadow.confidence_percent));
+    let confidence = confidence.map_or(default.confidence, |percent| percent / 100.0);
+    let gate = Gate::from_target(target.unwrap_or(default.target_percent), confidence)
+        .and_then(|gate| gate.with_min_coverage(proof.min_coverage))
         .map_err(|error| {
             Failure::new("banyan::shadow::gate", Exit::Usage, error.to_string()).hint(
                 "--target 99.9 --confidence 95, or shadow.max-mismatch-percent in banyan.toml",
             )
         })?;
-    Ok(Gate {
-        bound: if demand.watched { Bound::Watched } else { Bound::Once },
-        quiet_for_ms: demand.quiet_for,
-        max_lag_p99_ms: demand.max_lag_p99,
-        ..gate.with_min_compared(demand.min_compared.unwrap_or(1))
-    })
+    let gate = gate.with_min_compared(proof.min_compared.unwrap_or(1));
+    Ok(Gate { max_lag_p99_ms: proof.max_lag_p99, ..gate })
 }
 
 async fn build(config: &Config, evidence: &Evidence, demand: &Demand) -> Result<Report, Failure> {
     let now_ms = control::now_ms();
     let since_ms =
         evidence.since.as_deref().map(|text| beginning(text, now_ms, demand)).transpose()?;
-    let gate = demanded(config, demand)?;
+    let gate = Gate {
+        bound: if demand.watched { Bound::Watched } else { Bound::Once },
+        quiet_for_ms: demand.quiet_for,
+        ..demanded(Some(config), &demand.proof)?
+    };
     quiet_fits(gate, now_ms, since_ms)?;
     for name in &evidence.endpoints {
         super::flip::endpoint(config, name)?;
@@ -224,7 +227,7 @@ mod tests {
     use super::*;
 
     fn watched() -> Demand {
-        Demand { watched: true, min_coverage: 100.0, ..Demand::default() }
+        Demand { watched: true, ..Demand::default() }
     }
 
     #[test]
