@@ -88,6 +88,7 @@ fn snapshot(name: &str, folder: &Folder, text: &str) {
     settings.add_filter(r"(\b0s\b|\b1s\b)", "NOW");
     settings.add_filter(r"in \d+ ms", "in N ms");
     settings.add_filter(r"sport = :\d+", "sport = :PORT");
+    settings.add_filter(r"\.banyan-report-\w+", ".banyan-report-RANDOM");
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 

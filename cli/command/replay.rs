@@ -66,10 +66,11 @@ pub(crate) async fn run(file: &Path, args: &ReplayArgs, output: &Output) -> Resu
         // Only a leftover: the replay is through.
         drop(std::fs::remove_file(state));
     }
-    Ok(match report.verdict() {
-        GateVerdict::Pass if finished.stopped => Exit::Inconclusive,
-        verdict => publish::exit(verdict),
-    })
+    let verdict = report.verdict();
+    if finished.stopped && matches!(verdict, GateVerdict::Pass) {
+        return Ok(Exit::Inconclusive);
+    }
+    Ok(publish::exit(verdict))
 }
 
 /// What was replayed, by name: where it lies is of no use to who reads the report elsewhere.

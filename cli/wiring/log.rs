@@ -3,7 +3,8 @@
 use tracing_subscriber::EnvFilter;
 
 /// These would write the text of answers into the log, and are kept from it whatever the filter says.
-const QUIET: [&str; 2] = ["html5ever=warn", "markup5ever=warn"];
+const QUIET: [&str; 4] =
+    ["pingora_proxy=info", "pingora_core=info", "html5ever=warn", "markup5ever=warn"];
 
 /// Starts logging. `BANYAN_LOG` wins over `-v`.
 pub(crate) fn start(verbose: u8) {

@@ -3,7 +3,7 @@
 use super::super::dice::Dice;
 use super::super::json::{J, Place, Step, shape};
 use super::change::{
-    Change, another_text, another_type, changed, class, cut_end, emptied, flipped, garbled, lower,
+    Change, another_text, another_type, class, cut_end, emptied, flipped, garbled, lower,
     moved_host, nulled, number, off_by_one, precision, prefixed, quoted, quoted_bool,
     rewritten_time, rounded, scaled, shifted, spaced, unquoted,
 };
