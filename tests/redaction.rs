@@ -182,7 +182,9 @@ async fn answer(State(side): State<Arc<Side>>, request: Request) -> Response {
         "json" => {
             let mut map = serde_json::Map::new();
             map.insert(s[0].clone(), json!(s[1]));
-            let body = json!({ "status": status, "contact": s[2], "text": s[3], "list": [s[4], s[5]],
+            // `$.contact` is on the list of places that are shown: only what looks like a secret is kept from there.
+            let contact = s.iter().find(|secret| secret.contains('@')).unwrap();
+            let body = json!({ "status": status, "contact": contact, "text": s[3], "list": [s[4], s[5]],
                 "map": map, "deep": { "a": [{ "id": 1, "v": s[6] }, { "id": s[7], "v": 1 }] } });
             (200, "application/json", body.to_string())
         }
@@ -229,7 +231,8 @@ async fn answer(State(side): State<Arc<Side>>, request: Request) -> Response {
 fn headers_of(add: &mut impl FnMut(&'static str, String), s: &[String]) {
     add("set-cookie", format!("session={}; path=/; domain={}", percent(&s[8]), percent(&s[9])));
     add("set-cookie", format!("{}=1", percent(&s[10])));
-    add("x-note", s[9].replace(|c: char| !c.is_ascii(), ""));
+    // This place is on the list of those that are shown: only what looks like a secret is kept from there.
+    add("x-note", s.iter().find(|secret| secret.contains('@')).unwrap().clone());
     add("location", format!("/u/{}?t={}", percent(&s[10]), percent(&s[11])));
     add("etag", format!("\"{}\"", percent(&s[11])));
     add("link", format!("</a/{}>; rel=\"next\"", percent(&s[8])));

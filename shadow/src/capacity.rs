@@ -81,9 +81,9 @@ const WINDOW_SIGNS: u32 = 8;
 const WINDOW_MAX_MS: u64 = 10_000;
 /// Answers that are so many times slower than usual mean that the side suffers.
 const SLOW: f64 = 2.5;
-/// Added to all times before they are compared, in ms: a jump from 1 to 60, as when clients come to an idle side, is no
+/// Added to all times before they are compared, in ms: a jump from 1 to 30, as when clients come to an idle side, is no
 /// trouble that shadow reads made.
-const SLACK_MS: f64 = 50.0;
+const SLACK_MS: f64 = 20.0;
 /// More errors than twice the usual share and this mean that it suffers.
 const ERRORS: f64 = 0.2;
 /// Smallest share.

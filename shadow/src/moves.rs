@@ -141,7 +141,10 @@ impl Moves {
             if list.keyed {
                 self.positional.contains(&list.name)
             } else {
-                self.keyed.contains(&list.name) || self.shifted.contains(&list.name)
+                // By content, two answers may be aligned otherwise than two others: an index says nothing then.
+                self.keyed.contains(&list.name)
+                    || self.shifted.contains(&list.name)
+                    || self.positional.contains(&list.name)
             }
         });
         let name = plain(path);

@@ -73,9 +73,9 @@ fn is_protected(pair: &Pair) -> bool {
     pair.found.iter().any(|found| protected.iter().any(|end| found.shape.ends_with(end)))
 }
 
-/// Bare values in lists of lists: what stands at which place there is known by the order alone, and nothing is suggested.
+/// Bare values in lists: what stands at which place there is known by the order alone, and nothing is suggested.
 fn is_in_bare_lists(pair: &Pair) -> bool {
-    pair.found.iter().all(|found| found.shape.ends_with("[*][*]"))
+    pair.found.iter().all(|found| found.shape.ends_with("[*]"))
 }
 
 fn planted(name: &str, seed: u64) -> Pair {
