@@ -85,6 +85,11 @@ impl Moves {
             self.all = true;
             return;
         }
+        if let Some(other) = &difference.hint {
+            // Under another name or in another list: both places moved.
+            let gone = Place { value_only: false, classes: BTreeSet::new() };
+            self.places.entry(other.clone()).or_insert(gone).value_only = false;
+        }
         let value_only = is_value(difference.kind);
         let place = self
             .places
@@ -118,7 +123,12 @@ impl Moves {
             return Stand::Moving;
         }
         if let Some(place) = self.places.get(path) {
-            let kept = !place.value_only || place.keeps(difference, owner);
+            // An index may mean another element each time; then no class can be asserted.
+            let vague = lists(path).iter().any(|list| {
+                let moved = self.keyed.contains(&list.name) || self.shifted.contains(&list.name);
+                !list.keyed && moved
+            });
+            let kept = vague || !place.value_only || place.keeps(difference, owner);
             return if kept { Stand::Moving } else { Stand::OutOfClass };
         }
         let moving = match difference.location.part {
@@ -153,7 +163,10 @@ impl Moves {
             // Which elements an index means depends on all of them.
             Some(list) => element && !list.keyed && self.positional.contains(&list.name),
             None if element => self.shifted.contains(&name) || self.positional.contains(&name),
-            None => is_order(difference.kind) && self.shifted.contains(&name),
+            None => {
+                let moved = self.shifted.contains(&name) || self.positional.contains(&name);
+                is_order(difference.kind) && moved
+            }
         };
         by_list || whole || self.text || steps(path).into_iter().any(ancestor)
     }
