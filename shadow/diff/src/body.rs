@@ -289,6 +289,7 @@ impl<'a> Decoded<'a> {
         }
         match source.guess {
             Claim::Json | Claim::Ndjson | Claim::Events | Claim::Pairs => {
+                meter.charge(source.bytes.len())?;
                 let limits = Limits { nodes: budget.nodes_of(source.bytes.len()) };
                 let read = match beside {
                     Some(other) => json::parse_beside(&source.bytes, limits, other),

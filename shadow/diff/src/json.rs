@@ -12,7 +12,7 @@ mod string;
 
 use crate::hash;
 use number::Decimal;
-pub(crate) use number::hash_of as hash_of_number;
+pub(crate) use number::{hash_of as hash_of_number, whole};
 pub use parse::{JsonError, JsonErrorKind};
 pub(crate) use parse::{Limits, add_element, add_member, container_hash, parse, parse_beside};
 pub(crate) use string::push as push_code;

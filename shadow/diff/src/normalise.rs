@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
 use crate::hash;
 use crate::rule::{Action, Normaliser, Replacement};
 
@@ -26,7 +29,8 @@ impl<'t> Normal<'t> {
 /// The normal form that an action means, if it means one.
 pub(crate) fn text<'t>(action: &Action, text: &'t [u8]) -> Option<Normal<'t>> {
     match action {
-        Action::Normaliser(Normaliser::CsrfToken) => Some(csrf(text)),
+        Action::Normaliser(Normaliser::CsrfToken) => Some(csrf(text, any_token)),
+        Action::Normaliser(Normaliser::CsrfSession) => Some(csrf(text, same_token)),
         Action::Normaliser(Normaliser::AssetDigest) => Some(digests(text)),
         Action::Normaliser(Normaliser::Nonce) => Some(nonces(text)),
         Action::Normaliser(Normaliser::WeakEtag) => {
@@ -177,11 +181,11 @@ fn nonces(text: &[u8]) -> Normal<'_> {
     cut.finish()
 }
 
-/// A CSRF token, or the tags of a page that hold one; the token becomes the length of what it hides.
-fn csrf(text: &[u8]) -> Normal<'_> {
+/// A CSRF token, or the tags of a page that hold one; `stands_for` writes what is compared in place of the token.
+fn csrf(text: &[u8], stands_for: fn(&[u8; TOKEN_BYTES]) -> Vec<u8>) -> Normal<'_> {
     let mut cut = Cut::new(text);
-    if let Some(raw) = token(text) {
-        cut.replace(0, text.len(), raw);
+    if let Some(token) = token(text) {
+        cut.replace(0, text.len(), &stands_for(&token));
         return cut.finish();
     }
     let mut at = 0;
@@ -196,8 +200,8 @@ fn csrf(text: &[u8]) -> Normal<'_> {
             let Some(start) = position(tag, name).map(|start| start + name.len()) else { continue };
             let Some(quote @ (b'"' | b'\'')) = tag.get(start).copied() else { continue };
             let Some(end) = find(tag, start + 1, quote) else { continue };
-            if let Some(raw) = tag.get(start + 1..end).and_then(token) {
-                cut.replace(from + start + 1, from + end, raw);
+            if let Some(token) = tag.get(start + 1..end).and_then(token) {
+                cut.replace(from + start + 1, from + end, &stands_for(&token));
                 break;
             }
         }
@@ -205,16 +209,48 @@ fn csrf(text: &[u8]) -> Normal<'_> {
     cut.finish()
 }
 
-/// What stands for a token: masked (Rails 4.2 and later: a one-time pad and the token under it) and plain ones hide 32
-/// bytes. The pad makes each one different, so that nothing but the length of the hidden token can be compared.
-fn token(text: &[u8]) -> Option<&'static [u8]> {
-    let digits = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
-    let base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_');
-    if !digits.iter().all(base64) {
+/// Bytes of a token of Rails (`AUTHENTICITY_TOKEN_LENGTH`).
+const TOKEN_BYTES: usize = 32;
+
+/// Every valid token is alike: whose session it is, is another session's business.
+fn any_token(_: &[u8; TOKEN_BYTES]) -> Vec<u8> {
+    b"*csrf 32 bytes*".to_vec()
+}
+
+/// The token itself, as a hash: it would let somebody write in the name of the user.
+fn same_token(token: &[u8; TOKEN_BYTES]) -> Vec<u8> {
+    format!("*csrf {:016x}*", hash::of_bytes(token)).into_bytes()
+}
+
+/// Base64 as Rails writes tokens: both alphabets (`urlsafe_csrf_tokens`), with and without padding.
+const fn base64(alphabet: &base64::alphabet::Alphabet) -> GeneralPurpose {
+    let padding =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(alphabet, padding)
+}
+static STANDARD: GeneralPurpose = base64(&base64::alphabet::STANDARD);
+static URL_SAFE: GeneralPurpose = base64(&base64::alphabet::URL_SAFE);
+
+/// The token that a text holds: plain (before Rails 4.2), or masked (since), which is a one-time pad and `pad XOR token`.
+///
+/// Source: `unmask_token` and `valid_authenticity_token?` of Rails' `request_forgery_protection.rb`.
+fn token(text: &[u8]) -> Option<[u8; TOKEN_BYTES]> {
+    // 43 digits hold 32 bytes, 86 and two of padding hold 64.
+    if !(43..=88).contains(&text.len()) {
         return None;
     }
-    // Pad and masked token of 64 bytes are 86 digits; a plain token of 32 bytes is 43 digits.
-    matches!(digits.len(), 86 | 43).then_some(b"*csrf 32 bytes*")
+    let bytes = STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).ok()?;
+    match bytes.split_at_checked(TOKEN_BYTES)? {
+        (plain, []) => plain.try_into().ok(),
+        (pad, masked) if masked.len() == TOKEN_BYTES => {
+            let mut token = [0; TOKEN_BYTES];
+            for (out, (pad, masked)) in token.iter_mut().zip(pad.iter().zip(masked)) {
+                *out = pad ^ masked;
+            }
+            Some(token)
+        }
+        _ => None,
+    }
 }
 
 fn find(text: &[u8], from: usize, byte: u8) -> Option<usize> {
@@ -243,7 +279,7 @@ mod tests {
     fn named_forms_look_through_what_changes_in_every_answer() {
         use Normaliser::{AssetDigest, CsrfToken, Nonce, TrailingNewline, WeakEtag, Whitespace};
         let digest = "0123456789abcdef0123456789abcdef";
-        let masked = format!("{}==", "aB+/".repeat(22).get(..86).unwrap());
+        let masked = format!("{}g==", "aB+/".repeat(22).get(..85).unwrap());
         let page = |token: &str| {
             format!(
                 "<meta content=\"{token}\" name=\"csrf-token\" /><input name=\"authenticity_token\" value='{token}'><p>{token}</p>"
@@ -272,6 +308,30 @@ mod tests {
             ),
         ] {
             assert_eq!(normal(normaliser, &from), to, "{from}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_unmasked_whatever_their_pad_alphabet_and_padding() {
+        let raw: [u8; TOKEN_BYTES] = std::array::from_fn(|at| u8::try_from(at * 7 % 256).unwrap());
+        let masked = |pad: u8| -> Vec<u8> {
+            let under = raw.iter().map(|byte| byte ^ pad);
+            std::iter::repeat_n(pad, TOKEN_BYTES).chain(under).collect()
+        };
+        for pad in [0, 0x5A, 0xFB, 0xFF] {
+            for text in [STANDARD.encode(masked(pad)), URL_SAFE.encode(masked(pad))] {
+                assert_eq!(token(text.as_bytes()), Some(raw), "{text}");
+                assert_eq!(token(text.trim_end_matches('=').as_bytes()), Some(raw), "{text}");
+            }
+        }
+        assert_eq!(token(STANDARD.encode(raw).as_bytes()), Some(raw), "as before Rails 4.2");
+        let session = |token: &[u8]| normal(Normaliser::CsrfSession, &STANDARD.encode(token));
+        assert_eq!(session(&masked(1)), session(&masked(2)));
+        assert_eq!(session(&masked(1)), session(&raw));
+        assert_ne!(session(&masked(1)), session(&[9; TOKEN_BYTES]));
+        let (good, half) = (STANDARD.encode(masked(3)), STANDARD.encode(&masked(3)[..48]));
+        for wrong in [&format!("A{good}"), &half, &good.replace('A', "!"), &"B".repeat(86)] {
+            assert_eq!(token(wrong.as_bytes()), None, "{wrong}");
         }
     }
 

@@ -35,7 +35,7 @@ pub(crate) fn compare(
     if a == b {
         return Ok(());
     }
-    meter.charge((a.len() + b.len()) / 64)?;
+    meter.charge(a.len() + b.len())?;
     let (a, b) = (Lines::of(a), Lines::of(b));
     let alignment = align::align(&a.hashes, &b.hashes, meter)?;
     let proven =
@@ -63,7 +63,7 @@ fn normal<'t>(
 ) -> Result<Texts<'t>, Why> {
     let (mut a, mut b) = (Cow::Borrowed(legacy), Cow::Borrowed(new));
     for rule in rules.at_text() {
-        meter.charge((a.len() + b.len()) / 16)?;
+        meter.charge(a.len() / 2 + b.len() / 2)?;
         let forms = (normalise::text(rule.action(), &a), normalise::text(rule.action(), &b));
         let (Some(x), Some(y)) = forms else { continue };
         let (changed, x, y) = (x.removed != y.removed, x.text.into_owned(), y.text.into_owned());

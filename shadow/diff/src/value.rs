@@ -57,6 +57,9 @@ fn number(a: &[u8], b: &[u8]) -> ValueChange {
     }
 }
 
+/// Longest text of which it is told how it changed, in bytes; looking costs several passes.
+const EXPLAINED_MAX: usize = 256 << 10;
+
 /// What changed between two different texts.
 pub(crate) fn string(a: &[u8], b: &[u8]) -> ValueChange {
     if let (Some(x), Some(y)) = (time::read(a), time::read(b)) {
@@ -65,6 +68,9 @@ pub(crate) fn string(a: &[u8], b: &[u8]) -> ValueChange {
     }
     if same_words(a, b) {
         return ValueChange::Whitespace;
+    }
+    if a.len().max(b.len()) > EXPLAINED_MAX {
+        return ValueChange::String;
     }
     let (a, b) = (String::from_utf8_lossy(a), String::from_utf8_lossy(b));
     if a.to_lowercase() == b.to_lowercase() {

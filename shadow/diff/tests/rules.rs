@@ -48,6 +48,20 @@ fn value(action: Action, legacy: &str, new: &str) -> String {
 }
 
 #[test]
+fn ignored_values_in_a_set_are_matched_with_values_of_their_class() {
+    let set = |legacy: &str, new: &str| {
+        let rules = [rule("$", Action::Set), rule("$[*]", Action::IgnoreValue).named("mine")];
+        outcome(&json(legacy, new, &RuleSet::builtin().with(rules)))
+    };
+    assert_eq!(set(r#"["vinyl",238.26,false]"#, r#"[9.5,true,"sound"]"#), "hidden");
+    assert_eq!(
+        set(r#"[null,"2014-06-12T10:00:00Z",1]"#, r#"[7,"2015-06-12T10:00:00Z",null]"#),
+        "hidden"
+    );
+    assert_ne!(set(r#"["vinyl",238.26,false]"#, r"[9.5,true,null]"), "hidden");
+}
+
+#[test]
 fn ignore_value_keeps_presence_type_and_class() {
     let uuid = |n: u8| format!("\"9f2c4f9e-27f3-4cc1-ae3f-0a4a9a9d21b{n}\"");
     let long = format!("\"{}\"", "x".repeat(100));
@@ -56,6 +70,10 @@ fn ignore_value_keeps_presence_type_and_class() {
         (uuid(1).as_str(), uuid(2).as_str()),
         ("1", "2"),
         ("1.5", "2.5"),
+        ("1.5", "2.0"),
+        ("71", "4321.0"),
+        ("71", "43210e-1"),
+        ("1402567200", "1402567201.0"),
         ("true", "false"),
         ("\"abc\"", "\"abcdef\""),
         ("1402567200", "1402567201"),
@@ -411,7 +429,7 @@ fn pages_of_rails_are_compared_without_tokens_digests_and_nonces() {
              <script nonce=\"{nonce}\"></script>\n<h1>{title}</h1>\n"
         )
     };
-    let (masked, other) = (format!("{}==", "A".repeat(86)), format!("{}==", "b".repeat(86)));
+    let (masked, other) = (format!("{}==", "A".repeat(86)), format!("{}g==", "b".repeat(85)));
     let digest = |c: &str| c.repeat(64);
     let headers = headers(&[("content-type", "text/html")]);
     let rules = |set: RuleSet, legacy: &str, new: &str| {

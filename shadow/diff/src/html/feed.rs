@@ -20,9 +20,9 @@ use crate::budget::Meter;
 const PIECE: usize = 256;
 
 /// Steps of a token, and of a byte inside of a long tag or comment: measured, so that a page which uses up the budget has
-/// taken about as long as JSON that does. Two pages of 1 MB fit.
-const TOKEN_STEPS: usize = 64;
-const BYTE_STEPS: usize = 12;
+/// taken about as long as JSON that does. Two pages of 500 kB fit.
+const TOKEN_STEPS: usize = 220;
+const BYTE_STEPS: usize = 24;
 
 /// How a text is read: as a whole page, or as a piece of one such as a few `<tr>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(super) fn read(
     while from < text.len() {
         let sink = &tokenizer.sink.builder.sink;
         let to = piece_end(text, from);
-        meter.charge((to - from) * 2)?;
+        meter.charge((to - from) * 5)?;
         let (start, len) = (u32::try_from(from), u32::try_from(to - from));
         let (Ok(start), Ok(len)) = (start, len) else { return Err(Why::OverBudget) };
         let tokens = tokenizer.sink.tokens.get();
@@ -57,7 +57,7 @@ pub(super) fn read(
         // elements, so depth multiplies the work.
         meter.charge(match emitted {
             0 => (to - from) * BYTE_STEPS,
-            _ => emitted * (TOKEN_STEPS + 2 * sink.deepest() as usize),
+            _ => emitted * (TOKEN_STEPS + 5 * sink.deepest() as usize),
         })?;
         gate.after(text.as_bytes().get(from..to).unwrap_or_default(), emitted > 0, meter)?;
         if let Some(why) = sink.over() {

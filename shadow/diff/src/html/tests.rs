@@ -256,7 +256,7 @@ fn bodies_that_are_not_what_they_say_are_flagged() {
 #[test]
 fn what_rails_makes_anew_in_each_page_is_normalised_and_the_rest_is_not() {
     let page = |pad: &str, digest: &str, token: &str| {
-        let csrf = format!("{}==", pad.repeat(43));
+        let csrf = format!("{}aA==", pad.repeat(42));
         let digest = digest.repeat(16);
         format!(
             "<!doctype html><head><meta name=csrf-token content='{csrf}'>\
@@ -279,7 +279,7 @@ fn what_rails_makes_anew_in_each_page_is_normalised_and_the_rest_is_not() {
             "html_attr:string html:head > link@href",
         ),
         (
-            legacy.replacen("aB==", "==", 1).replacen("aB==", "==", 1),
+            legacy.replacen("aA==", "==", 1).replacen("aA==", "==", 1),
             "html_attr:string html:head > meta@content",
         ),
         (legacy.replace(" nonce=k3JYc2Fu8Q==", ""), "html_attr:missing html:head > script@nonce"),

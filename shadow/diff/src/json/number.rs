@@ -80,6 +80,19 @@ impl PartialEq for Decimal<'_> {
     }
 }
 
+/// The number as a whole one, where it is one that every language holds exactly.
+pub(crate) fn whole(lexeme: &[u8]) -> Option<i64> {
+    /// 18 digits fit.
+    const MAX: i64 = 1_000_000_000_000_000_000;
+    let decimal = Decimal::of(lexeme)?;
+    let scale = 10i64.checked_pow(u32::try_from(decimal.exponent).ok()?)?;
+    let digits = decimal.digits().try_fold(0i64, |sum, digit| {
+        sum.checked_mul(10)?.checked_add(i64::from(digit & 0x0F)).filter(|sum| *sum < MAX)
+    })?;
+    let value = digits.checked_mul(scale).filter(|value| *value < MAX)?;
+    Some(if decimal.negative { -value } else { value })
+}
+
 /// Hash that is the same for all lexemes of one number.
 pub(crate) fn hash_of(lexeme: &[u8]) -> u64 {
     Decimal::of(lexeme).map_or_else(|| hash::of_bytes(lexeme), |decimal| decimal.hash())

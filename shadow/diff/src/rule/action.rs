@@ -132,8 +132,10 @@ pub struct Replacement {
 /// A normal form that Banyan knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Normaliser {
-    /// Rails' masked CSRF token: unmasked, then its length counts (the raw token is one per session).
+    /// Rails' CSRF token, masked or plain: one of the right length is like any other.
     CsrfToken,
+    /// The same where both sides read one session: the token under the mask must be the same.
+    CsrfSession,
     /// Digests in the names of assets: `app-0a1b..9f.css` is `app-*.css`.
     AssetDigest,
     /// `nonce="..."` attributes, and nonces in a content security policy.
@@ -311,8 +313,9 @@ impl TimeFormat {
 
 impl Normaliser {
     /// All normal forms.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::CsrfToken,
+        Self::CsrfSession,
         Self::AssetDigest,
         Self::Nonce,
         Self::WeakEtag,
@@ -324,6 +327,7 @@ impl Normaliser {
     pub fn word(self) -> &'static str {
         match self {
             Self::CsrfToken => "csrf-token",
+            Self::CsrfSession => "csrf-session",
             Self::AssetDigest => "asset-digest",
             Self::Nonce => "nonce",
             Self::WeakEtag => "weak-etag",

@@ -4,7 +4,7 @@
 //! is in the pack `rails`, which is on; what changes the meaning of a value for some clients is in `rails-json`, which
 //! must be asked for. Must stay true: each entry says why, and can be turned off by its id.
 
-use super::{Action, Expected, Normaliser, Rule, RuleSource, TimeRule};
+use super::{Action, Expected, Normaliser, Replacement, Rule, RuleSource, TimeRule};
 
 /// `etag` is dropped unless the bodies are equal, then compared weakly.
 pub(crate) const ETAG: &str = "builtin/etag";
@@ -93,14 +93,15 @@ impl Pack {
 type Written = (&'static str, &'static str, Action, &'static str);
 
 fn rails() -> Vec<Written> {
-    const CSRF: &str =
-        "masked with another pad in each answer since Rails 4.2; unmasked length is compared";
+    const CSRF: &str = "masked with another pad in each answer since Rails 4.2; unmasked, a token of the right length is compared";
     const DIGEST: &str =
         "names of assets hold a digest of their bytes; the rest of the name is compared";
     const NONCE: &str = "random in each answer";
     let csrf = || Action::Normaliser(Normaliser::CsrfToken);
     let digest = || Action::Normaliser(Normaliser::AssetDigest);
     let nonce = || Action::Normaliser(Normaliser::Nonce);
+    // Of any length, but not empty.
+    let any = || Replacement::new(".+", "*").map_or(Action::IgnoreValue, Action::RegexReplace);
     vec![
         ("builtin/csrf-token", "body:text", csrf(), CSRF),
         ("builtin/csrf-token", "header:x-csrf-token", csrf(), CSRF),
@@ -112,7 +113,7 @@ fn rails() -> Vec<Written> {
         ("builtin/asset-digest", "html:*@src", digest(), DIGEST),
         ("builtin/nonce", "body:text", nonce(), NONCE),
         ("builtin/nonce", "header:content-security-policy", nonce(), NONCE),
-        ("builtin/nonce", "html:*@nonce", Action::IgnoreValue, NONCE),
+        ("builtin/nonce", "html:*@nonce", any(), NONCE),
     ]
 }
 

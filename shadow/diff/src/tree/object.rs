@@ -5,6 +5,7 @@
 
 use super::{OneSided, Pair, Walk};
 use crate::Why;
+use crate::budget::Meter;
 use crate::difference::Kind;
 use crate::json::{Doc, NodeId, Tag};
 use crate::path::{Of, Step};
@@ -24,9 +25,9 @@ impl Walk<'_, '_> {
     }
 
     pub(super) fn objects(&mut self, pair: Pair) -> Result<(), Why> {
-        let legacy = members(self.legacy.doc, pair.legacy);
-        let new = members(self.new.doc, pair.new);
-        self.meter.charge(legacy.len() + new.len())?;
+        let legacy = members(self.legacy.doc, pair.legacy, self.meter)?;
+        let new = members(self.new.doc, pair.new, self.meter)?;
+        self.meter.charge(sorting(new.len()))?;
         let matches = matches((self.legacy.doc, &legacy), (self.new.doc, &new));
         let mut taken = vec![false; new.len()];
 
@@ -71,13 +72,15 @@ fn missing_kind(doc: &Doc<'_>, value: NodeId, kind: Kind) -> Kind {
 }
 
 /// Members with unique names in document order; a repeated name stands at its first place with its last value.
-fn members(doc: &Doc<'_>, object: NodeId) -> Vec<Member> {
+fn members(doc: &Doc<'_>, object: NodeId, meter: &mut Meter) -> Result<Vec<Member>, Why> {
     let mut members: Vec<Member> =
         doc.members(object).map(|(key, value)| Member { key, value, repeated: false }).collect();
+    meter.charge(sorting(members.len()))?;
     if !may_repeat(doc, &members) {
-        return members;
+        return Ok(members);
     }
     let keys: Vec<NodeId> = members.iter().map(|member| member.key).collect();
+    meter.charge(2 * sorting(keys.len()))?;
     let mut order: Vec<usize> = (0..members.len()).collect();
     order.sort_by(|a, b| doc.bytes(keys[*a]).cmp(doc.bytes(keys[*b])));
     let mut dropped = vec![false; members.len()];
@@ -92,7 +95,12 @@ fn members(doc: &Doc<'_>, object: NodeId) -> Vec<Member> {
     }
     let mut dropped = dropped.into_iter();
     members.retain(|_| !dropped.next().unwrap_or(false));
-    members
+    Ok(members)
+}
+
+/// Steps of sorting `n` things, and of finding each.
+fn sorting(n: usize) -> usize {
+    3 * n * n.checked_ilog2().map_or(1, |levels| 1 + levels as usize)
 }
 
 fn may_repeat(doc: &Doc<'_>, members: &[Member]) -> bool {
@@ -107,7 +115,7 @@ fn may_repeat(doc: &Doc<'_>, members: &[Member]) -> bool {
 /// For each member of legacy its place in new.
 fn matches(legacy: (&Doc<'_>, &[Member]), new: (&Doc<'_>, &[Member])) -> Vec<Option<usize>> {
     let same = |a: &Member, b: &Member| legacy.0.same_scalar(a.key, new.0, b.key);
-    let mut index: Option<Vec<(&[u8], usize)>> = None;
+    let mut index: Option<Vec<(u64, &[u8], usize)>> = None;
     let mut expected = 0;
     let mut found = Vec::with_capacity(legacy.1.len());
     for member in legacy.1 {
@@ -116,13 +124,16 @@ fn matches(legacy: (&Doc<'_>, &[Member]), new: (&Doc<'_>, &[Member])) -> Vec<Opt
         let place = next.or_else(|| {
             let index = index.get_or_insert_with(|| {
                 let names = new.1.iter().enumerate();
-                let mut names: Vec<_> = names.map(|(at, m)| (new.0.bytes(m.key), at)).collect();
+                let mut names: Vec<_> =
+                    names.map(|(at, m)| (new.0.hash(m.key), new.0.bytes(m.key), at)).collect();
                 names.sort_unstable();
                 names
             });
-            let name = legacy.0.bytes(member.key);
-            let at = index.binary_search_by(|(other, _)| (*other).cmp(name)).ok()?;
-            index.get(at).map(|(_, place)| *place)
+            // By hash, because comparing numbers is quick; by name too, because hashes can be made to collide.
+            let (hash, name) = (legacy.0.hash(member.key), legacy.0.bytes(member.key));
+            let found = |(h, n, _): &(u64, &[u8], usize)| (*h, *n).cmp(&(hash, name));
+            let at = index.binary_search_by(found).ok()?;
+            index.get(at).map(|(_, _, place)| *place)
         });
         if let Some(place) = place {
             expected = place + 1;

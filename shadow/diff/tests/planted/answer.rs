@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use banyan_diff::Obs;
+use banyan_diff::{Obs, Outcome};
 
 use super::dice::Dice;
 use super::html::Page;
@@ -39,6 +39,20 @@ pub(crate) enum Coding {
     Gzip,
     Deflate,
     RawDeflate,
+    Brotli,
+    Zstd,
+}
+
+impl Coding {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Gzip, Self::Deflate, Self::RawDeflate, Self::Brotli, Self::Zstd];
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Failed {
+    Timeout,
+    Refused,
 }
 
 /// An answer as it came over the wire.
@@ -47,11 +61,20 @@ pub(crate) struct Raw {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
+    pub(crate) failed: Option<Failed>,
 }
 
 impl Raw {
     pub(crate) fn obs(&self) -> Obs<'_> {
         Obs { status: self.status, headers: &self.headers, body: &self.body }
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome<'_> {
+        match self.failed {
+            None => Outcome::Response(self.obs()),
+            Some(Failed::Timeout) => Outcome::Timeout,
+            Some(Failed::Refused) => Outcome::ConnectError,
+        }
     }
 }
 
@@ -175,11 +198,22 @@ impl Answer {
                 encoder.write_all(&plain).unwrap();
                 encoder.finish().unwrap()
             }
+            Coding::Brotli => {
+                derived("content-encoding", "br".to_owned());
+                let params = brotli::enc::BrotliEncoderParams { quality: 3, ..Default::default() };
+                let mut coded = Vec::new();
+                brotli::BrotliCompress(&mut plain.as_slice(), &mut coded, &params).unwrap();
+                coded
+            }
+            Coding::Zstd => {
+                derived("content-encoding", "zstd".to_owned());
+                zstd::encode_all(plain.as_slice(), 1).unwrap()
+            }
         };
         if self.derived {
             derived("content-length", body.len().to_string());
         }
-        Raw { status: self.status, headers, body }
+        Raw { status: self.status, headers, body, failed: None }
     }
 }
 

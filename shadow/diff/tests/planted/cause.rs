@@ -7,6 +7,7 @@ mod change;
 pub(crate) mod head;
 pub(crate) mod html;
 pub(crate) mod json;
+mod page;
 pub(crate) mod rails;
 
 use banyan_diff::{Rule, RuleSet, Severity, Verdict};
@@ -165,8 +166,15 @@ pub(crate) fn ignore(at: &str) -> Rule {
 }
 
 pub(crate) fn catalogue() -> Vec<Cause> {
-    [json::causes(), head::causes(), body::causes(), html::causes(), rails::causes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        json::causes(),
+        head::causes(),
+        body::causes(),
+        html::causes(),
+        page::causes(),
+        rails::causes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -1,5 +1,9 @@
 //! A Rails page: head with a CSRF token, a form, a list, scripts with digests.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::dice::Dice;
 use super::world::World;
 
 #[derive(Debug, Clone)]
@@ -27,9 +31,78 @@ fn text(text: &str) -> Node {
     Node::Text(text.to_owned())
 }
 
+/// Bytes of a CSRF token, without its mask.
+pub(crate) type Token = [u8; 32];
+
+pub(crate) fn token(dice: &mut Dice) -> Token {
+    std::array::from_fn(|_| dice.next().to_le_bytes()[0])
+}
+
+/// A token as Rails writes it since 4.2: under a one-time pad.
+pub(crate) fn masked(token: Token, dice: &mut Dice) -> String {
+    let pad = self::token(dice);
+    let under = token.iter().zip(pad).map(|(token, pad)| token ^ pad);
+    BASE64_STANDARD.encode(pad.into_iter().chain(under).collect::<Vec<u8>>())
+}
+
+/// A token as Rails wrote it before.
+pub(crate) fn plain(token: Token) -> String {
+    BASE64_STANDARD.encode(token)
+}
+
 impl Page {
+    /// All elements, parents first.
+    pub(crate) fn each(&mut self, visit: &mut dyn FnMut(&mut Tag)) {
+        fn below(tag: &mut Tag, visit: &mut dyn FnMut(&mut Tag)) {
+            visit(tag);
+            for child in &mut tag.children {
+                if let Node::Tag(tag) = child {
+                    below(tag, visit);
+                }
+            }
+        }
+        below(&mut self.0, visit);
+    }
+
+    /// Writes the CSRF tokens of the page.
+    pub(crate) fn set_tokens(&mut self, mut write: impl FnMut() -> String) {
+        self.each(&mut |tag| {
+            let csrf = |(_, value): &(String, String)| {
+                matches!(value.as_str(), "csrf-token" | "authenticity_token")
+            };
+            if tag.attributes.iter().any(|own| own.0 == "name" && csrf(own)) {
+                tag.attributes.last_mut().unwrap().1 = write();
+            }
+        });
+    }
+
+    /// Writes the names of assets anew, as after another deployment.
+    pub(crate) fn set_digests(&mut self, digest: &str) {
+        self.each(&mut |tag| {
+            for (_, value) in &mut tag.attributes {
+                if value.starts_with("/assets/") {
+                    let (name, end) =
+                        (value.split('-').next().unwrap(), value.rsplit('.').next().unwrap());
+                    *value = format!("{name}-{digest}.{end}");
+                }
+            }
+        });
+    }
+
+    /// Writes the nonces of scripts anew.
+    pub(crate) fn set_nonces(&mut self, nonce: &str) {
+        self.each(&mut |tag| {
+            for (_, value) in tag.attributes.iter_mut().filter(|(name, _)| name == "nonce") {
+                nonce.clone_into(value);
+            }
+        });
+    }
+
     pub(crate) fn generate(world: &mut World<'_>) -> Self {
         let digest = world.dice.hex(32);
+        let nonce = world.dice.hex(24);
+        let raw = token(world.dice);
+        let tokens = [masked(raw, world.dice), masked(raw, world.dice)];
         let head = tag(
             "head",
             &[],
@@ -39,6 +112,12 @@ impl Page {
                 tag(
                     "link",
                     &[("rel", "stylesheet"), ("href", &format!("/assets/app-{digest}.css"))],
+                    vec![],
+                ),
+                tag("meta", &[("name", "csrf-token"), ("content", &tokens[0])], vec![]),
+                tag(
+                    "script",
+                    &[("nonce", &nonce), ("src", &format!("/assets/app-{digest}.js"))],
                     vec![],
                 ),
             ],
@@ -64,6 +143,11 @@ impl Page {
             "form",
             &[("action", "/session"), ("method", "post"), ("id", "login")],
             vec![
+                tag(
+                    "input",
+                    &[("type", "hidden"), ("name", "authenticity_token"), ("value", &tokens[1])],
+                    vec![],
+                ),
                 tag(
                     "input",
                     &[("type", "text"), ("name", "user[login]"), ("maxlength", "80")],

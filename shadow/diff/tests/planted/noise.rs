@@ -1,12 +1,15 @@
 //! Pairs that are equal up to noise: several harmless differences at once, none of which may ever be a mismatch.
 
-use banyan_diff::{RuleSet, Verdict};
+use std::collections::BTreeSet;
+
+use banyan_diff::{Action, Rule, RuleSet, Verdict};
 
 use super::answer::{Answer, Body, Coding};
 use super::cause::{Pair, choose, harmless_headers, ignore};
 use super::dice::Dice;
+use super::html::{Page, masked, token};
 use super::json::{J, Place, Style, shape};
-use super::world::World;
+use super::world::{Clock, World};
 
 pub(crate) fn equal_up_to_noise(dice: &mut Dice) -> Pair {
     let mut legacy = World::new(dice).any();
@@ -26,10 +29,21 @@ pub(crate) fn equal_up_to_noise(dice: &mut Dice) -> Pair {
         legacy.coding = coding(dice);
         new.coding = coding(dice);
     }
+    if let Body::Html(page) = &mut new.body {
+        made_anew(page, dice);
+    }
     let mut rules = RuleSet::builtin();
-    if matches!(legacy.body, Body::Json(_)) && dice.percent(60) {
-        for rule in ignored(&mut new, dice) {
-            rules = rules.with([ignore(&rule)]);
+    if matches!(legacy.body, Body::Json(_)) {
+        // A rule for each place: which of two would win is another test's business.
+        let mut taken = BTreeSet::new();
+        if dice.percent(40) {
+            rules = rules.with(learned(&mut new, &mut taken, dice));
+        }
+        if dice.percent(60) {
+            rules = rules.with(ignored(&mut new, &mut taken, dice));
+        }
+        if dice.percent(40) {
+            rules = rules.with(sets(&mut new, &mut taken, dice));
         }
     }
     if dice.percent(50) {
@@ -68,23 +82,97 @@ fn headers(answer: &mut Answer, dice: &mut Dice) {
 }
 
 fn coding(dice: &mut Dice) -> Coding {
-    *dice.pick(&[
-        Coding::Identity,
-        Coding::Identity,
-        Coding::Gzip,
-        Coding::Deflate,
-        Coding::RawDeflate,
-    ])
+    if dice.percent(40) { Coding::Identity } else { *dice.pick(&Coding::ALL) }
+}
+
+/// What Rails makes anew in each page.
+fn made_anew(page: &mut Page, dice: &mut Dice) {
+    if dice.percent(80) {
+        page.set_tokens(|| masked(token(dice), dice));
+    }
+    if dice.percent(50) {
+        page.set_digests(&dice.hex(64));
+    }
+    if dice.percent(80) {
+        page.set_nonces(&dice.hex(24));
+    }
+}
+
+/// Changes values within their class at some places, as random ids and counters do, and gives the rules that were learned there.
+fn learned(new: &mut Answer, taken: &mut BTreeSet<String>, dice: &mut Dice) -> Vec<Rule> {
+    let json = new.json_mut();
+    let mut rules = Vec::new();
+    for _ in 0..dice.between(1, 3) {
+        let wish = |place: &Place, value: &J| {
+            another(value, &mut Dice::new(1)).is_some() && !json.is_identity(place)
+        };
+        let Some(place) = choose(dice, json, wish) else { continue };
+        let Some(other) = another(json.at(&place), dice) else { continue };
+        if !taken.insert(shape(&place)) {
+            continue;
+        }
+        *json.at_mut(&place) = other;
+        rules.push(Rule::ignore_value(&shape(&place), "learned").unwrap());
+    }
+    rules
+}
+
+/// Another value of the same class.
+fn another(value: &J, dice: &mut Dice) -> Option<J> {
+    match value {
+        J::Num(number) if number.len() < 6 && number.bytes().all(|b| b.is_ascii_digit()) => {
+            Some(J::num(dice.between(100, 9_999)))
+        }
+        J::Bool(_) => Some(J::Bool(dice.percent(50))),
+        J::Str(text) if text.len() == 36 && text.matches('-').count() == 4 => {
+            Some(J::Str(dice.uuid()))
+        }
+        J::Str(text) if text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Some(J::Str(dice.hex(40)))
+        }
+        J::Str(text) => {
+            let (clock, epoch) = Clock::read(text)?;
+            let later = i64::try_from(dice.below(90_000)).unwrap();
+            Some(J::Str(clock.write(epoch + later)))
+        }
+        J::Null | J::Num(_) | J::Arr(_) | J::Obj(_) => None,
+    }
+}
+
+/// Shuffles some lists and gives the rules that say that their order means nothing.
+fn sets(new: &mut Answer, taken: &mut BTreeSet<String>, dice: &mut Dice) -> Vec<Rule> {
+    let json = new.json_mut();
+    let mut rules = Vec::new();
+    for _ in 0..dice.between(1, 2) {
+        // Which element is which cannot be told where the elements themselves are noise.
+        let is_list = |place: &Place, value: &J| {
+            let noisy = taken.contains(&format!("{}[*]", shape(place)));
+            matches!(value, J::Arr(items) if items.len() > 1) && !noisy
+        };
+        let Some(place) = choose(dice, json, is_list) else { continue };
+        if !taken.insert(shape(&place)) {
+            continue;
+        }
+        let J::Arr(items) = json.at_mut(&place) else { continue };
+        dice.shuffle(items);
+        let keyed = items.iter().all(|item| matches!(item, J::Obj(_))) && dice.percent(50);
+        let action = if keyed { Action::Multiset } else { Action::Set };
+        rules.push(Rule::new(&shape(&place), action, "order means nothing").unwrap());
+    }
+    rules
 }
 
 /// Changes values at some places and gives the selectors that hide them.
-fn ignored(new: &mut Answer, dice: &mut Dice) -> Vec<String> {
+fn ignored(new: &mut Answer, taken: &mut BTreeSet<String>, dice: &mut Dice) -> Vec<Rule> {
     let json = new.json_mut();
     let count = dice.between(1, 3);
-    let mut selectors = Vec::new();
+    let mut rules = Vec::new();
     for _ in 0..count {
         let wish = |place: &Place, value: &J| value.is_scalar() && !json.is_identity(place);
         let Some(place) = choose(dice, json, wish) else { continue };
+        if !taken.insert(shape(&place)) {
+            continue;
+        }
         *json.at_mut(&place) = dice
             .pick(&[
                 J::num(123_456),
@@ -94,7 +182,7 @@ fn ignored(new: &mut Answer, dice: &mut Dice) -> Vec<String> {
                 J::Bool(true),
             ])
             .clone();
-        selectors.push(shape(&place));
+        rules.push(ignore(&shape(&place)));
     }
-    selectors
+    rules
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use banyan_diff::{Budget, Comparison, compare};
+use banyan_diff::{Budget, Comparison, compare_outcomes};
 
 use super::cause::{Found, Pair};
 
@@ -30,8 +30,8 @@ pub(crate) struct Score {
 
 impl Score {
     pub(crate) fn add(&mut self, seed: u64, name: &str, pair: &Pair) {
-        let comparison =
-            compare(&pair.legacy.obs(), &pair.new.obs(), &pair.rules, &Budget::default());
+        let (legacy, new) = (pair.legacy.outcome(), pair.new.outcome());
+        let comparison = compare_outcomes(&legacy, &new, &pair.rules, &Budget::default());
         let reported = reported(&comparison);
         let (mut located, mut pointed, mut explained) = (0, 0, 0);
         let mut left = reported.clone();
@@ -55,7 +55,8 @@ impl Score {
             let text =
                 |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().take(300).collect::<String>();
             self.wrong.push(format!(
-                "seed {seed} `{name}`\n  expected {:?} {:?} {:?}\n  got      {:?} {reported:?} hidden {:?}\n  legacy {:?}\n    {}\n  new    {:?}\n    {}",
+                "seed {seed} `{name}`\n  rules    {:?}\n  expected {:?} {:?} {:?}\n  got      {:?} {reported:?} hidden {:?}\n  legacy {:?}\n    {}\n  new    {:?}\n    {}",
+                pair.rules.rules().map(banyan_diff::Rule::to_toml).collect::<Vec<_>>(),
                 pair.verdict,
                 pair.found,
                 pair.hidden,

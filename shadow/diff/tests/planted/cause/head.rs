@@ -2,7 +2,7 @@
 
 use banyan_diff::{Severity, Verdict, Why};
 
-use super::super::answer::{Answer, Body};
+use super::super::answer::{Answer, Body, Failed};
 use super::super::dice::Dice;
 use super::super::world::World;
 use super::{Cause, Found, Pair, judged, pair};
@@ -17,6 +17,10 @@ pub(crate) fn causes() -> Vec<Cause> {
         cause("new error", |dice| errors(dice, (200, 500), Verdict::NewError)),
         cause("legacy error", |dice| errors(dice, (503, 200), Verdict::LegacyError)),
         cause("both error", |dice| errors(dice, (500, 500), Verdict::BothError)),
+        cause("new does not answer", |dice| silent(dice, Side::New, Failed::Timeout)),
+        cause("new refuses", |dice| silent(dice, Side::New, Failed::Refused)),
+        cause("legacy does not answer", |dice| silent(dice, Side::Legacy, Failed::Timeout)),
+        cause("legacy refuses", |dice| silent(dice, Side::Legacy, Failed::Refused)),
         cause("other errors", |dice| errors(dice, (502, 503), Verdict::BothError)),
         cause("not modified on one side", not_modified),
         cause("content type", content_type),
@@ -67,6 +71,30 @@ fn errors(dice: &mut Dice, statuses: (u16, u16), verdict: Verdict) -> Option<Pai
     Some(judged(&legacy, &new, found.into_iter().collect(), verdict, dice))
 }
 
+enum Side {
+    Legacy,
+    New,
+}
+
+fn silent(dice: &mut Dice, side: Side, failed: Failed) -> Option<Pair> {
+    let answer = World::new(dice).any();
+    let (verdict, cause) = match side {
+        Side::New => (Verdict::NewError, "int -> absent"),
+        Side::Legacy => (Verdict::LegacyError, "absent -> int"),
+    };
+    let kind = match failed {
+        Failed::Timeout => "outcome_changed:timeout",
+        Failed::Refused => "outcome_changed:refused",
+    };
+    let found = vec![Found::shaped(kind, "status", cause)];
+    let mut pair = judged(&answer, &answer, found, verdict, dice);
+    match side {
+        Side::New => pair.new.failed = Some(failed),
+        Side::Legacy => pair.legacy.failed = Some(failed),
+    }
+    Some(pair)
+}
+
 fn not_modified(dice: &mut Dice) -> Option<Pair> {
     let legacy = World::new(dice).any();
     let mut new = legacy.clone();
@@ -96,7 +124,8 @@ fn header(kind: &str, name: &str, cause: &str) -> Found {
 }
 
 fn charset(dice: &mut Dice, charset: &str, severity: Severity) -> Option<Pair> {
-    let legacy = World::new(dice).json();
+    let mut legacy = World::new(dice).json();
+    legacy.derived = false;
     let mut new = legacy.clone();
     new.set("content-type", &format!("application/json; charset={charset}"));
     let found = header("charset_changed", "content-type", "string -> string");
