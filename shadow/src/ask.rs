@@ -87,6 +87,11 @@ impl AskError {
 }
 
 impl Answer {
+    /// Stands where there was none.
+    pub(crate) const fn none() -> Self {
+        Self { status: 0, headers: Vec::new(), body: Bytes::new() }
+    }
+
     /// What the diff engine compares.
     pub fn obs(&self) -> Obs<'_> {
         Obs { status: self.status, headers: &self.headers, body: &self.body }

@@ -7,7 +7,7 @@ use crate::Answer;
 use crate::renaming::Renaming;
 use crate::settle::Judge;
 use crate::version::Version;
-use banyan_diff::{Budget, Comparison, RuleSet, compare};
+use banyan_diff::{Budget, Comparison, Outcome, RuleSet, compare, compare_outcomes};
 use banyan_domain::Side;
 
 /// Rules and limits for comparisons of one endpoint.
@@ -35,6 +35,12 @@ impl EndpointJudge {
             Some(renaming) => renaming.compare(&legacy, &new, &self.rules, &self.budget),
             None => compare(&legacy, &new, &self.rules, &self.budget),
         }
+    }
+
+    /// Compares an answer of legacy with new's silence.
+    pub(crate) fn silence(&self, legacy: &Answer) -> Comparison {
+        let legacy = Outcome::Response(legacy.obs());
+        compare_outcomes(&legacy, &Outcome::Timeout, &self.rules, &self.budget)
     }
 }
 

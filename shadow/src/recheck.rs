@@ -103,6 +103,7 @@ impl Rechecks {
             return account.inconclusive("no_budget");
         };
         let suspect = match comparison.verdict {
+            Verdict::NewError if answers.other == Answer::none() => Suspect::Silence,
             Verdict::NewError => Suspect::NewError,
             Verdict::Match
             | Verdict::MatchNormalised

@@ -12,7 +12,6 @@ use crate::settle::{Judge, Pair, Reads, Settle, Settled, Suspect, Watched};
 use crate::worker::{Core, Read, apart};
 use crate::{Answer, AskError};
 use banyan_domain::Side;
-use bytes::Bytes;
 use std::sync::Arc;
 
 /// One round of re-reads and what it means; a mismatch that holds is watched at once.
@@ -68,7 +67,11 @@ async fn rounded(
 ) -> (Settle, Settled) {
     let config = core.config.recheck.settle.clone();
     let reads = match sandwich(core, read, judge.owner).await {
-        Ok(reads) => reads,
+        Ok(Sandwich::Whole(reads)) => reads,
+        Ok(Sandwich::Silence(owner)) => {
+            let settled = settle.silent(&config, judge.silence(&owner));
+            return (settle, settled);
+        }
         Err(error) => {
             let settled = settle.failed(&config, word(error));
             return (settle, settled);
@@ -119,8 +122,7 @@ async fn watched(
 
 /// A comparison that failed on its thread: a bug, and no evidence.
 fn lost(first_ms: u64) -> (Settle, Settled) {
-    let nothing = || Answer { status: 0, headers: Vec::new(), body: Bytes::new() };
-    let first = Pair { owner: nothing(), other: nothing() };
+    let first = Pair { owner: Answer::none(), other: Answer::none() };
     (Settle::new(Suspect::Difference, first_ms, first), Settled::Inconclusive("compare_failed"))
 }
 
@@ -132,15 +134,25 @@ const fn word(error: AskError) -> &'static str {
     }
 }
 
+/// What a round of reads gave.
+enum Sandwich {
+    Whole(Reads),
+    /// Legacy answered, new not in time.
+    Silence(Answer),
+}
+
 /// Reads the owner, the other side, the owner again.
-async fn sandwich(core: &Core, read: &Read, owner: Side) -> Result<Reads, AskError> {
+async fn sandwich(core: &Core, read: &Read, owner: Side) -> Result<Sandwich, AskError> {
     let before = ask(core, read, owner).await?;
     let watermark_ms = watermark_ms(core, read);
-    let other = ask(core, read, owner.other()).await?;
+    let other = match ask(core, read, owner.other()).await {
+        Err(AskError::Timeout) if owner == Side::Legacy => return Ok(Sandwich::Silence(before)),
+        other => other?,
+    };
     let after = ask(core, read, owner).await?;
     let quiet_ms = core.rechecks.quiet_ms(&read.context);
     let ended_ms = core.clock.now_ms();
-    Ok(Reads { before, other, after, ended_ms, watermark_ms, quiet_ms })
+    Ok(Sandwich::Whole(Reads { before, other, after, ended_ms, watermark_ms, quiet_ms }))
 }
 
 /// What a watch saw, or nothing when a comparison failed.

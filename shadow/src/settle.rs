@@ -133,7 +133,12 @@ pub(crate) enum Suspect {
     Difference,
     /// Only the new side answered 5xx; a restart passes, an error stays.
     NewError,
+    /// Only the new side did not answer in time; a busy moment passes, a request that hangs stays.
+    Silence,
 }
+
+/// Rounds in which new must be silent, after the first time, before that is its error.
+const SILENCES: usize = 2;
 
 /// A mismatch on its way to a verdict.
 #[derive(Debug)]
@@ -148,6 +153,8 @@ pub(crate) struct Settle {
     /// Where the owner moved since the client was answered.
     moves: Moves,
     stable: Option<Stable>,
+    /// Rounds in which new did not answer in time; nothing once it did.
+    silences: Option<usize>,
     /// The looks for the moment of agreement, where the lag is measured.
     pub(crate) looks: Option<Looks>,
 }
@@ -168,7 +175,8 @@ impl Settle {
         let owner = first.owner.clone();
         let moves = Moves::default();
         let (stable, looks) = (None, None);
-        Self { suspect, first_ms, rounds: 0, first, owner, moves, stable, looks }
+        let silences = Some(0);
+        Self { suspect, first_ms, rounds: 0, first, owner, moves, stable, silences, looks }
     }
 
     /// Both sides agree now. Of an error that went away nothing can be said: it is no lag.
@@ -177,6 +185,7 @@ impl Settle {
             Suspect::Difference if self.moves.is_empty() => Settled::Lag(None),
             Suspect::Difference => Settled::Raced,
             Suspect::NewError => Settled::Inconclusive("transient_error"),
+            Suspect::Silence => Settled::Inconclusive("timeout"),
         }
     }
 
@@ -203,6 +212,18 @@ impl Settle {
         self.again(config, why)
     }
 
+    /// Takes a round in which legacy answered and new did not in time; `silence` is that, compared.
+    pub(crate) fn silent(&mut self, config: &SettleConfig, silence: Comparison) -> Settled {
+        let settled = self.failed(config, "timeout");
+        let silences = self.silences.map_or(0, |silences| silences + 1);
+        self.silences = self.silences.map(|_| silences);
+        let stays = self.suspect == Suspect::Silence && silences >= SILENCES;
+        if stays && silence.verdict == Verdict::NewError {
+            return Settled::NewError(Box::new(silence));
+        }
+        settled
+    }
+
     /// Takes a round of re-reads.
     pub(crate) fn step(
         &mut self,
@@ -211,6 +232,7 @@ impl Settle {
         reads: &Reads,
     ) -> Settled {
         self.rounds += 1;
+        self.silences = None;
         let across = judge.across(&reads.after, &reads.other);
         match across.verdict {
             Verdict::Match | Verdict::MatchNormalised => {

@@ -19,7 +19,7 @@ use crate::renaming::Renamings;
 use crate::settle::Pair;
 use crate::tally::Outcome;
 use crate::undeclared::Collector;
-use crate::{Answer, Ask, Exchange, MirrorRequest, Served, SkipReason};
+use crate::{Answer, Ask, AskError, Exchange, MirrorRequest, Served, SkipReason};
 use banyan_diff::{Day, RuleSet, Verdict};
 use banyan_domain::{ContextName, EndpointName, Generation, Side};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -161,6 +161,11 @@ pub(crate) async fn mirror(core: Arc<Core>, queued: Queued) {
     let asked_ms = core.clock.now_ms();
     let mirrored = match core.guard.ask(read.call(read.mirror_to, Purpose::Mirror)).await {
         Ok(answer) => answer,
+        Err(AskError::Timeout) if read.served_by == Side::Legacy => {
+            let served = answer(&exchange.served);
+            drop(queued);
+            return silent(&core, account, read, served);
+        }
         Err(error) => return account.fail(error.failure()),
     };
     let served = answer(&exchange.served);
@@ -176,6 +181,17 @@ pub(crate) async fn mirror(core: Arc<Core>, queued: Queued) {
     let asked_ms = Some(asked_ms);
     let suspected = Suspected { answers: Pair { owner, other }, asked_ms, comparison };
     conclude(&core, account, read, suspected);
+}
+
+/// New did not answer in time, where legacy did: an error of new if it stays that way.
+fn silent(core: &Arc<Core>, account: Account, read: Read, served: Answer) {
+    let judge = core.judge(&read);
+    let comparison = judge.silence(&served);
+    if judge.owner != Side::Legacy || comparison.verdict != Verdict::NewError {
+        return account.fail(AskError::Timeout.failure());
+    }
+    let answers = Pair { owner: served, other: Answer::none() };
+    core.rechecks.enter(core, account, read, Suspected { answers, asked_ms: None, comparison });
 }
 
 fn read(core: &Core, exchange: &Exchange) -> Result<Read, SkipReason> {

@@ -112,6 +112,56 @@ fn a_place_that_moved_once_cannot_be_proven_in_this_recheck() {
 }
 
 #[test]
+fn silence_of_the_new_side_is_its_error_only_if_it_never_answers() {
+    let config = SettleConfig::default();
+    let settle =
+        |suspect| Settle::new(suspect, 0, Pair { owner: number(4), other: Answer::none() });
+    let word = |settled| match settled {
+        Settled::Again(_) => "again",
+        Settled::NewError(comparison) => {
+            assert_eq!(comparison.differences[0].kind.label(), "outcome_changed:timeout");
+            "new_error"
+        }
+        Settled::Inconclusive(why) => why,
+        Settled::Lag(_)
+        | Settled::Raced
+        | Settled::Watch
+        | Settled::Mismatch(_)
+        | Settled::NotComparable => panic!("not a word of silence"),
+    };
+    let silence = || judge().silence(&number(4));
+    let reads = |n| Reads {
+        before: number(4),
+        other: number(n),
+        after: number(4),
+        ended_ms: 1_000,
+        watermark_ms: None,
+        quiet_ms: 0,
+    };
+    let mut hanging = settle(Suspect::Silence);
+    assert_eq!(word(hanging.silent(&config, silence())), "again");
+    assert_eq!(word(hanging.failed(&config, "side_down")), "again", "left alone for a moment");
+    assert_eq!(word(hanging.silent(&config, silence())), "new_error");
+
+    let mut recovered = settle(Suspect::Silence);
+    assert_eq!(word(recovered.silent(&config, silence())), "again");
+    assert_eq!(word(recovered.step(&config, &judge(), &reads(4))), "timeout");
+
+    let mut sometimes = settle(Suspect::Silence);
+    sometimes.step(&config, &judge(), &reads(9));
+    for _ in 0..3 {
+        assert_eq!(word(sometimes.silent(&config, silence())), "again");
+    }
+    assert_eq!(word(sometimes.silent(&config, silence())), "timeout", "it answered once");
+
+    let mut both = settle(Suspect::Silence);
+    for _ in 0..4 {
+        assert_eq!(word(both.silent(&config, judge().silence(&number(-1)))), "again");
+    }
+    assert_eq!(word(both.silent(&config, judge().silence(&number(-1)))), "timeout");
+}
+
+#[test]
 fn an_error_of_the_new_side_is_confirmed_only_if_it_stays() {
     let round = (4, -1, 4, None);
     assert_eq!(play_from(Suspect::NewError, &[round, round]), ("again".into(), 2));
