@@ -113,7 +113,8 @@ fn replace(file: &Path, text: &str) -> Result<(), Failure> {
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     let message = format!("cannot write the report to `{}`", path.display());
     Failure::new("banyan::shadow::output", Exit::Usage, message)
-        .because(error.to_string())
+        // Not the whole text: that names a temporary file.
+        .because(error.kind().to_string())
         .hint("check that its folder exists and is writable")
 }
 

@@ -5,12 +5,14 @@
 
 use super::publish;
 use crate::args::{ReplayArgs, ReportFiles};
+use crate::config::noise::LockFile;
 use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, thousands};
 use crate::wiring::signal::Stop;
-use crate::wiring::{control, recording, shadow};
+use crate::wiring::{control, noise, recording, shadow};
+use banyan_diff::RuleSet;
 use banyan_domain::{Compiled, EndpointName, RouteTable};
 use banyan_replay::{
     Baseline, Finished, Headers, Limits, ReplayConfig, ReplayError, Routes, Seen, Selection,
@@ -40,6 +42,12 @@ pub(crate) async fn run(file: &Path, args: &ReplayArgs, output: &Output) -> Resu
     let gate = super::shadow::demanded(loaded.as_ref(), &args.proof)?;
     let routes = routes(loaded.as_ref(), args)?;
     let settings = settings(file, loaded.as_ref(), args)?;
+    // With those that expired: the report tells of them.
+    let declared =
+        loaded.as_ref().map_or_else(RuleSet::builtin, |config| config.shadow.rules.clone());
+    let rules = args.rules.iter().try_fold(declared, |rules, file| {
+        super::diff::read_rules(file).map(|more| rules.with(more))
+    })?;
     let state = settings.state.clone();
     if !args.resume
         && let Some(state) = state.as_ref().filter(|state| state.exists())
@@ -56,7 +64,9 @@ pub(crate) async fn run(file: &Path, args: &ReplayArgs, output: &Output) -> Resu
     let finished = ended.map_err(|error| failure(&error, args))?;
     let period = Period { generated_ms: control::now_ms(), since_ms: None };
     let report = assemble(&finished.summary, gate, &finished.declared, period);
-    let report = Report { source: source(&args.files), ..report }.with_replay(|_| urls(args));
+    let rules = shadow::rule_reports(&rules, &finished.summary, control::now_ms());
+    let report =
+        Report { source: source(&args.files), rules, ..report }.with_replay(|_| urls(args));
     tell(&report, &finished, &args.report, output)?;
     if let Some(exit) = stop.exit().filter(|_| finished.stopped) {
         output.note("stopped; the same command with --resume goes on");
@@ -124,6 +134,11 @@ fn settings(
     // Accepted noise is hidden, but evidence of noise is gathered live only.
     shadow.noise = banyan_shadow::NoiseConfig::OFF;
     let identity = own_rules(&mut shadow, &args.rules)?;
+    if let Some(config) = config {
+        // Rules of accepted noise stand beside all others of their endpoint, those of files too.
+        let base = noise::base_rules(&shadow);
+        shadow.learned.replace(LockFile::load(config)?.lock.rules(&base));
+    }
     let baseline = baseline(&args.baseline)?;
     let endpoints = args.endpoints.iter().map(|name| endpoint(config, name));
     Ok(ReplayConfig {

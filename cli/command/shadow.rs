@@ -149,7 +149,7 @@ async fn build(config: &Config, evidence: &Evidence, demand: &Demand) -> Result<
         .collect();
     let period = Period { generated_ms: now_ms, since_ms };
     let mut report = assemble(&summary, gate, &declared, period);
-    report.rules = shadow::rule_reports(config, &summary, now_ms);
+    report.rules = shadow::rule_reports(&config.shadow.rules, &summary, now_ms);
     advice::fill(config, &found, &mut report);
     Ok(report.with_replay(|name| urls(config, name)))
 }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use banyan_control::agent::Watermarks;
 use banyan_control::{Agent, ControlStore, ShadowBatch, ShadowSummary};
-use banyan_diff::{Day, RuleHealth, RuleSource, RuleState, Run};
+use banyan_diff::{Day, RuleHealth, RuleSet, RuleSource, RuleState, Run};
 use banyan_domain::{Compiled, ContextName, EndpointName, Generation, Phase, Side};
 use banyan_report::{RuleReport, RuleState as ReportedState};
 use banyan_shadow::{
@@ -80,7 +80,7 @@ pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
 }
 
 /// Every rule that is not built in, and the built-in ones that hid something, with what became of them.
-pub(crate) fn rule_reports(config: &Config, summary: &Summary, now_ms: u64) -> Vec<RuleReport> {
+pub(crate) fn rule_reports(rules: &RuleSet, summary: &Summary, now_ms: u64) -> Vec<RuleReport> {
     let mut seen: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
     let mut compared = 0;
     for endpoint in summary.endpoints.values() {
@@ -97,7 +97,7 @@ pub(crate) fn rule_reports(config: &Config, summary: &Summary, now_ms: u64) -> V
     }
     let hits = seen.iter().map(|(rule, seen)| ((*rule).to_owned(), seen.0)).collect();
     let run = Run { hits: &hits, compared, today: Day::of_unix_ms(now_ms) };
-    let states = config.shadow.rules.audit(&run).into_iter();
+    let states = rules.audit(&run).into_iter();
     states
         .filter(|state| state.hits > 0 || state.source != RuleSource::Builtin)
         .map(|state| {
