@@ -247,7 +247,11 @@ fn every_format_replays_against_what_was_recorded() {
     for (file, exit, data) in runs {
         assert_eq!(exit, 1, "{file}: {data:#}");
         let found = groups(&data);
-        assert_eq!((found[0].0.as_str(), found[0].2, found.len()), ("$.total", 6, 1), "{file}");
+        assert_eq!(
+            (found[0].0.as_str(), found[0].2, found.len()),
+            ("$.total", 6, 1),
+            "{file}: {data:#}"
+        );
         assert_eq!(total(&data, "matched") + total(&data, "normalised"), 24, "{file}: {data:#}");
     }
 }

@@ -112,9 +112,11 @@ fn replace(file: &Path, text: &str) -> Result<(), Failure> {
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     let message = format!("cannot write the report to `{}`", path.display());
+    // Without the name of the temporary file.
+    let cause = error.to_string();
+    let cause = cause.split(" at path ").next().unwrap_or_default();
     Failure::new("banyan::shadow::output", Exit::Usage, message)
-        // Not the whole text: that names a temporary file.
-        .because(error.kind().to_string())
+        .because(cause)
         .hint("check that its folder exists and is writable")
 }
 

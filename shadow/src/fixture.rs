@@ -151,6 +151,9 @@ pub(crate) struct MemoryStore {
     pub(crate) saves: AtomicU64,
     /// Told after each batch that was kept.
     pub(crate) saved: Notify,
+    /// Answers that a batch was kept only when told to.
+    pub(crate) slow: AtomicBool,
+    pub(crate) answer: Notify,
 }
 
 #[async_trait]
@@ -162,6 +165,9 @@ impl TallyStore for MemoryStore {
         }
         self.batches.lock().unwrap().push(batch);
         self.saved.notify_one();
+        if self.slow.load(Ordering::SeqCst) {
+            self.answer.notified().await;
+        }
         Ok(())
     }
 }

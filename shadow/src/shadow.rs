@@ -122,9 +122,12 @@ async fn run(
     core.looks.stop().await;
 
     saved.cancel();
-    let ended = saver.await.is_ok();
+    let last = async {
+        // A save on its way is waited for: broken off, nobody would know whether it counts.
+        saver.await.is_ok() && save(&core, &skips, store.as_ref()).await
+    };
     let saved = tokio::select! {
-        saved = save(&core, &skips, store.as_ref()) => saved && ended,
+        saved = last => saved,
         () = core.clock.sleep(LAST_SAVE_MS) => false,
     };
     let drained = Drained { lost: core.books.lost(), saved };
@@ -179,15 +182,11 @@ async fn save_often(
             () = stop.cancelled() => return,
             () = core.clock.sleep(core.config.flush_ms.max(1)) => {}
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            saved = save(&core, &skips, store.as_ref()) => {
-                if saved && failing {
-                    event::tally_saved_again();
-                }
-                failing = !saved;
-            }
+        let saved = save(&core, &skips, store.as_ref()).await;
+        if saved && failing {
+            event::tally_saved_again();
         }
+        failing = !saved;
     }
 }
 
@@ -198,35 +197,13 @@ async fn save(core: &Core, skips: &SkipCounter, store: &dyn TallyStore) -> bool 
         core.books.enter_undeclared(collector, core.clock.now_ms(), core.is_closing());
     }
     let Some((ledger, batch)) = core.books.take() else { return true };
-    let mut unsaved = Unsaved { core, ledger: Some(ledger) };
     match store.save(batch).await {
-        Ok(()) => {
-            unsaved.ledger = None;
-            true
-        }
+        Ok(()) => true,
         Err(error) => {
-            let waiting = unsaved.give_back();
+            let waiting = core.books.take_back(ledger);
             event::tally_not_saved(&error, waiting);
             false
         }
-    }
-}
-
-/// A tally on its way to the store; goes back to the books when the way is broken off.
-struct Unsaved<'c> {
-    core: &'c Core,
-    ledger: Option<crate::ledger::Ledger>,
-}
-
-impl Unsaved<'_> {
-    fn give_back(&mut self) -> usize {
-        self.ledger.take().map_or(0, |ledger| self.core.books.take_back(ledger))
-    }
-}
-
-impl Drop for Unsaved<'_> {
-    fn drop(&mut self) {
-        self.give_back();
     }
 }
 

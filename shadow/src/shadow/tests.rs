@@ -262,6 +262,25 @@ async fn a_tally_survives_a_store_that_is_away() {
 }
 
 #[tokio::test]
+async fn a_save_on_its_way_when_it_stops_counts_once() {
+    for (answers_after_ms, saved) in [(500, true), (u64::MAX / 2, false)] {
+        let run = Run::start(|_, _| Ok(json(200, "{}")));
+        run.store.slow.store(true, Ordering::SeqCst);
+        run.offer(json(200, "{}"));
+        run.pass(5).await;
+        assert_eq!(run.store.saves.load(Ordering::SeqCst), 1);
+        let (clock, store) = (run.clock.clone(), run.store.clone());
+        tokio::spawn(async move {
+            clock.sleep(answers_after_ms).await;
+            store.answer.notify_one();
+        });
+        let (store, drained) = run.stop().await;
+        assert_eq!(drained.saved, saved, "a store that does not answer is told of");
+        assert_eq!(list(&store), expected(&[("match", "", 1)]));
+    }
+}
+
+#[tokio::test]
 async fn stopping_drains_the_queue_and_counts_what_is_left_over() {
     let config = ShadowConfig { workers: 1, drain_ms: 100, ..config() };
     let run = Run::start_as(config, |_| {}, |_, _| Ok(json(200, "{}")));
