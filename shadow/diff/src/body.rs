@@ -53,6 +53,11 @@ pub(crate) fn compare(
     let mut meter = Meter::new(budget);
     meter.charge((legacy.body.len() + new.body.len()) / 64)?;
     let (mut a, mut b) = (legacy.source(budget)?, new.source(budget)?);
+    // Both at once: reading one body is in vain when the other cannot be afforded.
+    let parsed = |source: &&Source<'_>| {
+        matches!(source.guess, Claim::Json | Claim::Ndjson | Claim::Events | Claim::Pairs)
+    };
+    meter.charge([&a, &b].into_iter().filter(parsed).map(|source| source.bytes.len()).sum())?;
     let moved = pairs(&mut a, &mut b)?;
     let page = [&a, &b].iter().any(|source| media::looks_like_page(&source.bytes));
     let scope = if page { Scope::Page } else { Scope::Fragment };
@@ -289,7 +294,6 @@ impl<'a> Decoded<'a> {
         }
         match source.guess {
             Claim::Json | Claim::Ndjson | Claim::Events | Claim::Pairs => {
-                meter.charge(source.bytes.len())?;
                 let limits = Limits { nodes: budget.nodes_of(source.bytes.len()) };
                 let read = match beside {
                     Some(other) => json::parse_beside(&source.bytes, limits, other),

@@ -44,6 +44,10 @@ fn spells(text: &[u8], scalar: &[u8]) -> bool {
 fn number(a: &[u8], b: &[u8]) -> ValueChange {
     /// Whole numbers up to here are exact in every language; two of them never differ by precision.
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    // No float holds more digits than this.
+    if a.len().max(b.len()) > 1_024 {
+        return ValueChange::Number;
+    }
     let float = |text| std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
     let exact = |value: f64| value.fract() == 0.0 && value.abs() < EXACT_MAX;
     match (float(a), float(b)) {

@@ -20,8 +20,8 @@ use crate::budget::Meter;
 const PIECE: usize = 256;
 
 /// Steps of a token, and of a byte inside of a long tag or comment: measured, so that a page which uses up the budget has
-/// taken about as long as JSON that does. Two pages of 500 kB fit.
-const TOKEN_STEPS: usize = 220;
+/// taken about as long as JSON that does. Two pages of 700 kB fit.
+const TOKEN_STEPS: usize = 160;
 const BYTE_STEPS: usize = 24;
 
 /// How a text is read: as a whole page, or as a piece of one such as a few `<tr>`.
@@ -46,7 +46,7 @@ pub(super) fn read(
     while from < text.len() {
         let sink = &tokenizer.sink.builder.sink;
         let to = piece_end(text, from);
-        meter.charge((to - from) * 5)?;
+        meter.charge((to - from) * 3)?;
         let (start, len) = (u32::try_from(from), u32::try_from(to - from));
         let (Ok(start), Ok(len)) = (start, len) else { return Err(Why::OverBudget) };
         let tokens = tokenizer.sink.tokens.get();

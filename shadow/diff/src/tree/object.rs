@@ -80,7 +80,7 @@ fn members(doc: &Doc<'_>, object: NodeId, meter: &mut Meter) -> Result<Vec<Membe
         return Ok(members);
     }
     let keys: Vec<NodeId> = members.iter().map(|member| member.key).collect();
-    meter.charge(2 * sorting(keys.len()))?;
+    meter.charge(4 * sorting(keys.len()))?;
     let mut order: Vec<usize> = (0..members.len()).collect();
     order.sort_by(|a, b| doc.bytes(keys[*a]).cmp(doc.bytes(keys[*b])));
     let mut dropped = vec![false; members.len()];
