@@ -336,6 +336,20 @@ fn sessions_stay_in_order_and_the_rate_is_kept() {
 }
 
 #[test]
+fn a_replay_without_a_configuration_can_pass() {
+    let (legacy, new, folder) = (Site::start(false, 0), Site::start(false, 0), Folder::new());
+    folder.write("access.log", &access_log(60));
+    folder.write("rules.toml", "[[rule]]\nat = \"$.gone\"\ndo = \"ignore\"\nreason = \"test\"\n");
+    let sides = ["--against", &new.url, "--baseline", &legacy.url, "--rate", "max"];
+    let proof = ["--target", "40", "--confidence", "50", "--rules", "rules.toml"];
+    let (exit, data) = replay(&folder, &[&["access.log"], &sides[..], &proof].concat());
+    assert_eq!((exit, total(&data, "compared")), (0, 60), "{data:#}");
+    let rules = data["report"]["rules"].as_array().unwrap();
+    let rules: Vec<_> = rules.iter().map(|rule| (&rule["id"], &rule["state"])).collect();
+    assert_eq!(rules, [(&json!("$.gone"), &json!("dead"))], "{data:#}");
+}
+
+#[test]
 fn a_share_takes_whole_sessions_the_same_ones_each_time() {
     let (legacy, new, folder) = (Site::start(false, 0), Site::start(false, 0), Folder::new());
     folder.write("access.log", &access_log(400));

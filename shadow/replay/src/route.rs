@@ -113,6 +113,11 @@ impl Routes {
         &self.templates
     }
 
+    /// Whether an endpoint is what is left over of the undeclared paths.
+    pub(crate) fn is_rest(name: &EndpointName) -> bool {
+        other().is_some_and(|other| other == *name)
+    }
+
     /// The declared endpoints.
     pub const fn compiled(&self) -> Option<&Compiled> {
         self.declared.as_ref()
