@@ -350,6 +350,18 @@ fn a_replay_without_a_configuration_can_pass() {
 }
 
 #[test]
+fn a_new_side_that_never_answers_is_its_error_and_not_undecided() {
+    let (legacy, folder) = (Site::start(false, 0), Folder::new());
+    // Connections are taken by the system, and nobody reads from them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let new = format!("http://{}", silent.local_addr().unwrap());
+    folder.write("access.log", &access_log(3));
+    let options = ["--against", &new, "--baseline", &legacy.url, "--timeout", "200ms"];
+    let (exit, data) = replay(&folder, &[&["access.log"], &options[..]].concat());
+    assert_eq!((exit, total(&data, "errors")), (1, 3), "{data:#}");
+}
+
+#[test]
 fn a_share_takes_whole_sessions_the_same_ones_each_time() {
     let (legacy, new, folder) = (Site::start(false, 0), Site::start(false, 0), Folder::new());
     folder.write("access.log", &access_log(400));

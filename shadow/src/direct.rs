@@ -10,7 +10,7 @@ use crate::queue::ShadowHandle;
 use crate::recheck::Suspected;
 use crate::settle;
 use crate::shadow::Shadow;
-use crate::worker::{Core, Read, apart, conclude};
+use crate::worker::{Core, Read, apart, conclude, silent};
 use crate::{Answer, Ask, AskError, MirrorRequest, SkipReason};
 use banyan_domain::{ContextName, EndpointName, Generation, Side};
 use std::sync::Arc;
@@ -66,15 +66,7 @@ impl Direct {
     /// Compares a pair. A difference is looked at again in the background; its outcome comes later.
     pub async fn compare(&self, pair: Pair) {
         let account = self.open(&pair.endpoint, pair.at_ms, pair.tag);
-        let read = Read {
-            context: pair.context,
-            endpoint: pair.endpoint,
-            served_by: Side::Legacy,
-            mirror_to: Side::New,
-            generation: Generation(0),
-            request: pair.request,
-            at_ms: pair.at_ms,
-        };
+        let read = of_replay(pair.context, pair.endpoint, pair.request, pair.at_ms);
         let judge = self.core.judge(&read);
         let owner = judge.owner;
         let (legacy, new) = (pair.legacy.clone(), pair.new.clone());
@@ -87,6 +79,13 @@ impl Direct {
         };
         // The answers may be old: nothing can be said about how late a side is.
         conclude(&self.core, account, read, Suspected { answers, asked_ms: None, comparison });
+    }
+
+    /// Takes a request that legacy answered and new did not in time; it is asked again before that is new's error.
+    pub fn silent(&self, unasked: Unasked, request: MirrorRequest, legacy: Answer) {
+        let account = self.open(&unasked.endpoint, unasked.at_ms, unasked.tag);
+        let read = of_replay(unasked.endpoint.context(), unasked.endpoint, request, unasked.at_ms);
+        silent(&self.core, account, read, legacy);
     }
 
     /// Counts a request that a side did not answer.
@@ -106,5 +105,22 @@ impl Direct {
 
     fn open(&self, endpoint: &EndpointName, at_ms: u64, tag: u64) -> Account {
         self.core.books.open(endpoint, at_ms).tagged(tag)
+    }
+}
+
+fn of_replay(
+    context: ContextName,
+    endpoint: EndpointName,
+    request: MirrorRequest,
+    at_ms: u64,
+) -> Read {
+    Read {
+        context,
+        endpoint,
+        served_by: Side::Legacy,
+        mirror_to: Side::New,
+        generation: Generation(0),
+        request,
+        at_ms,
     }
 }

@@ -184,7 +184,7 @@ pub(crate) async fn mirror(core: Arc<Core>, queued: Queued) {
 }
 
 /// New did not answer in time, where legacy did: an error of new if it stays that way.
-fn silent(core: &Arc<Core>, account: Account, read: Read, served: Answer) {
+pub(crate) fn silent(core: &Arc<Core>, account: Account, read: Read, served: Answer) {
     let judge = core.judge(&read);
     let comparison = judge.silence(&served);
     if judge.owner != Side::Legacy || comparison.verdict != Verdict::NewError {

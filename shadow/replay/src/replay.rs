@@ -18,8 +18,8 @@ use crate::state::{State, StateError};
 use crate::{Format, Headers, Limits, Recorded, reader};
 use banyan_domain::{EndpointName, Side};
 use banyan_shadow::{
-    Answer, Clock, Declared, Direct, MirrorRequest, Outcome, Pair, ShadowConfig, StartError,
-    Summary, Unasked,
+    Answer, AskError, Clock, Declared, Direct, MirrorRequest, Outcome, Pair, ShadowConfig,
+    StartError, Summary, Unasked,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -325,9 +325,13 @@ impl Run {
             None => self.patient.ask(&context, Side::Legacy, &request).await,
         };
         let answers = match legacy {
-            Ok(legacy) => {
-                self.patient.ask(&context, Side::New, &request).await.map(|new| (legacy, new))
-            }
+            Ok(legacy) => match self.patient.ask(&context, Side::New, &request).await {
+                Err(Trouble::Failed(AskError::Timeout)) => {
+                    self.direct.silent(unasked, request, legacy);
+                    return Ok(());
+                }
+                new => new.map(|new| (legacy, new)),
+            },
             Err(trouble) => Err(trouble),
         };
         match answers {
