@@ -105,6 +105,11 @@ pub(crate) fn id_list(ids: &[i64]) -> String {
     ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// Whether a text has such a list: it never comes again, so preparing it for reuse would only fill the cache.
+fn has_ids(sql: &str) -> bool {
+    sql.contains("id IN (") || sql.contains("id NOT IN (")
+}
+
 impl Dialect {
     /// Its name.
     pub const fn as_str(self) -> &'static str {
@@ -193,8 +198,7 @@ macro_rules! engine {
                     Bind::Text(text) => query.bind(text),
                     Bind::Bytes(bytes) => query.bind(bytes),
                 });
-                // A list of ids makes a text that never comes again.
-                let query = query.persistent(!sql.contains(" IN ("));
+                let query = query.persistent(!has_ids(sql));
                 query.execute(connection).await.map(|done| done.rows_affected())
             }
 
@@ -211,7 +215,7 @@ macro_rules! engine {
                     Bind::Text(text) => query.bind(text),
                     Bind::Bytes(bytes) => query.bind(bytes),
                 });
-                let mut found = query.fetch(connection);
+                let mut found = query.persistent(!has_ids(sql)).fetch(connection);
                 let (mut rows, mut bytes) = (Vec::new(), 0);
                 while let Some(row) = found.try_next().await? {
                     bytes += T::weight_bytes(&row);

@@ -24,7 +24,7 @@ pub use config::RelayConfig;
 
 use self::batch::{Blame, blame, waves};
 use self::lease::{Lease, Report};
-use self::store::Outcome;
+use self::store::{Batch, Outcome};
 use crate::Outbox;
 use crate::engine::Engine;
 use crate::error::OutboxError;
@@ -34,12 +34,12 @@ use crate::status::RelayState;
 /// First and longest wait after an error of the broker or the database.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// The steps of a round, in order; a test stops the relay at each of them.
+/// The steps of a batch, in order; a test stops the relay at each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Rows were read, nothing is published.
     Read,
-    /// Everything of the round that can be published is confirmed, nothing is marked.
+    /// Everything of the batch that can be published is confirmed, nothing is marked.
     Published,
     /// Marked.
     Marked,
@@ -126,19 +126,63 @@ impl<DB: Engine> Relay<DB> {
         Ok(())
     }
 
-    /// Round after round; waits only when there is nothing to do.
+    /// Batch after batch: while one is published, the one before it is marked. Waits only when there is nothing to do.
     async fn work(&self, lease: &Lease, cancel: &CancellationToken) -> Result<(), OutboxError> {
+        let mut before = Outcome::default();
         while !cancel.is_cancelled() {
-            let is_idle = self.round(lease).await? == 0;
-            lease.worked();
-            if is_idle {
+            let batch = store::read(&self.outbox.pool, &self.config, &before).await?;
+            if batch.is_empty() && before.is_empty() {
                 tokio::select! {
                     () = cancel.cancelled() => {}
                     () = tokio::time::sleep(self.config.poll) => {}
                 }
+                continue;
+            }
+            let (marked, published) =
+                tokio::join!(self.mark(lease, &before), self.publish(lease, batch, &before));
+            marked?;
+            lease.worked();
+            let broken;
+            (before, broken) = published;
+            if broken.is_err() {
+                self.mark(lease, &before).await?;
+                return broken;
             }
         }
+        self.mark(lease, &before).await
+    }
+
+    async fn mark(&self, lease: &Lease, outcome: &Outcome) -> Result<(), OutboxError> {
+        if outcome.is_empty() {
+            return Ok(());
+        }
+        store::settle(&self.outbox.pool, lease, outcome, &self.config).await?;
+        self.pause.at(Step::Marked).await;
         Ok(())
+    }
+
+    /// Publishes a batch: rows whose time has come again, one by one; then fresh ones, a wave at a time. Answers what
+    /// became of the rows, and the error that ended it before all were tried.
+    async fn publish(
+        &self,
+        lease: &Lease,
+        batch: Batch,
+        before: &Outcome,
+    ) -> (Outcome, Result<(), OutboxError>) {
+        let mut outcome = Outcome::after(before);
+        if batch.is_empty() {
+            return (outcome, Ok(()));
+        }
+        self.pause.at(Step::Read).await;
+        let mut broken = self.publish_singly(lease, batch.due, &mut outcome).await;
+        for wave in waves(batch.fresh, self.window_per_lane()) {
+            if broken.is_err() {
+                break;
+            }
+            broken = self.publish_wave(lease, outcome.passable(wave), &mut outcome).await;
+        }
+        self.pause.at(Step::Published).await;
+        (outcome, broken)
     }
 
     /// Renews the lease with what is known of the broker, and cleans up, until cancelled.
@@ -158,30 +202,6 @@ impl<DB: Engine> Relay<DB> {
                 self.trim(lease).await?;
             }
         }
-    }
-
-    /// One round: rows whose time has come again, one by one; then fresh ones, a window at a time. Answers how many
-    /// rows it moved on.
-    async fn round(&self, lease: &Lease) -> Result<usize, OutboxError> {
-        let due = store::due(&self.outbox.pool, &self.config).await?;
-        let fresh = store::fresh(&self.outbox.pool, &self.config).await?;
-        let count = due.len() + fresh.len();
-        if count == 0 {
-            return Ok(0);
-        }
-        self.pause.at(Step::Read).await;
-        let mut outcome = Outcome::default();
-        let mut broken = self.publish_singly(lease, due, &mut outcome).await;
-        for wave in waves(fresh, self.window_per_lane()) {
-            if broken.is_err() {
-                break;
-            }
-            broken = self.publish_wave(lease, outcome.passable(wave), &mut outcome).await;
-        }
-        self.pause.at(Step::Published).await;
-        store::settle(&self.outbox.pool, lease, &outcome, &self.config).await?;
-        self.pause.at(Step::Marked).await;
-        broken.map(|()| count)
     }
 
     /// Publishes a window at once; if the broker says no to any of it, finds out to which by publishing singly.

@@ -28,7 +28,7 @@ const MYSQL: &[&str] = &[
         attempts BIGINT NOT NULL DEFAULT 0, next_at_ms BIGINT NOT NULL DEFAULT 0,
         error VARCHAR(500), created_at_ms BIGINT NOT NULL, settled_at_ms BIGINT,
         UNIQUE KEY banyan_outbox_event (event_id), UNIQUE KEY banyan_outbox_seq (context, seq),
-        KEY banyan_outbox_state (state, id), KEY banyan_outbox_settled (state, settled_at_ms)
+        KEY banyan_outbox_state (state, id)
     ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
     "CREATE TABLE IF NOT EXISTS banyan_outbox_counter (
         context VARCHAR(48) NOT NULL, name VARCHAR(8) NOT NULL, value BIGINT NOT NULL,
@@ -76,7 +76,6 @@ macro_rules! standard {
         UNIQUE (context, seq))"
             ),
             "CREATE INDEX IF NOT EXISTS banyan_outbox_state ON banyan_outbox (state, id)",
-            "CREATE INDEX IF NOT EXISTS banyan_outbox_settled ON banyan_outbox (state, settled_at_ms)",
             "CREATE TABLE IF NOT EXISTS banyan_outbox_counter (
         context TEXT NOT NULL, name TEXT NOT NULL, value BIGINT NOT NULL,
         PRIMARY KEY (context, name))",

@@ -9,9 +9,9 @@ pub struct RelayConfig {
     pub name: String,
     /// The exchange that this side publishes to: its raw exchange.
     pub exchange: String,
-    /// Rows per round, 1 to 10,000.
+    /// Rows per batch, 1 to 10,000; up to two batches are in memory.
     pub rows_max: u32,
-    /// Bytes of rows per round, after which no more are read (the last one may exceed it).
+    /// Bytes of rows per batch, after which no more are read (the last one may exceed it).
     pub bytes_max: usize,
     /// Rows of one lane that may be unconfirmed at the same time. With 1, nothing overtakes. With more, a hot lane is
     /// faster, but where a full queue of RabbitMQ refuses one row, a later one of the lane may have passed it.

@@ -15,7 +15,7 @@ use crate::engine::{AnyRow, Bind, Engine, all, id_list, signed};
 use crate::error::OutboxError;
 use crate::row::{Row, RowState};
 
-/// Rows that are tried again in one round; they are published one by one.
+/// Rows that are tried again in one batch; they are published one by one.
 const DUE_MAX: i64 = 64;
 /// Rows that are cleaned up in one transaction.
 const TRIM_MAX: i64 = 1_000;
@@ -24,13 +24,13 @@ const SETTLED: [RowState; 3] = [RowState::Sent, RowState::Muted, RowState::Dropp
 
 /// By `banyan_outbox_state`; waiting rows are few.
 const DUE: &str = "SELECT id, lane, routing_key, properties, body, attempts FROM banyan_outbox
-    WHERE state = 'waiting' AND next_at_ms <= {now} ORDER BY id LIMIT ?";
+    WHERE state = 'waiting' AND next_at_ms <= {now} {except} ORDER BY id LIMIT ?";
 /// By `banyan_outbox_state`, in the order of ids, without the lanes that a failed row holds.
 const FRESH: &str = "SELECT id, lane, routing_key, properties, body, attempts FROM banyan_outbox
     WHERE state = 'ready'
       AND lane NOT IN (SELECT lane FROM banyan_outbox WHERE state IN ('waiting', 'dead'))
       AND (SELECT COUNT(*) FROM banyan_outbox WHERE state = 'waiting') < ?
-    ORDER BY id LIMIT ?";
+      {except} ORDER BY id LIMIT ?";
 /// By the primary key alone: a condition on `state` could make MySQL lock half the index. The lease makes it needless,
 /// for only the leader changes rows that are ready or waiting.
 const SENT: &str = "UPDATE banyan_outbox SET state = 'sent', settled_at_ms = {now}, error = NULL
@@ -38,18 +38,30 @@ const SENT: &str = "UPDATE banyan_outbox SET state = 'sent', settled_at_ms = {no
 const FAILED: &str =
     "UPDATE banyan_outbox SET state = ?, attempts = ?, next_at_ms = {now} + ?, error = ?
     WHERE id = ?";
-/// By `banyan_outbox_settled`.
-const OLD: &str = "SELECT id, context, seq FROM banyan_outbox
-    WHERE state = ? AND settled_at_ms < {now} - ? ORDER BY settled_at_ms LIMIT ?";
+/// By `banyan_outbox_state`. In the order of ids, which is nearly that of age, because an index by age would have to be
+/// changed with every row that is marked.
+const OLDEST: &str = "SELECT id, context, seq, {now} - settled_at_ms AS age_ms FROM banyan_outbox
+    WHERE state = ? ORDER BY id LIMIT ?";
 const DELETE: &str = "DELETE FROM banyan_outbox WHERE id IN (";
 
-/// What a round came to.
+/// What to publish next.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Waiting rows whose time has come.
+    pub(super) due: Vec<Row>,
+    /// The oldest ready rows of lanes that nothing holds.
+    pub(super) fresh: Vec<Row>,
+}
+
+/// What a batch came to.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) sent: Vec<i64>,
     failed: Vec<Failed>,
-    /// Lanes of failed rows: nothing behind them may pass.
+    /// Lanes of the rows that failed: nothing behind them may pass.
     held: HashSet<Vec<u8>>,
+    /// The same of the batch before, which the database did not know yet when this batch was read.
+    held_before: HashSet<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -65,13 +77,38 @@ struct Old {
     id: i64,
     context: String,
     seq: Option<i64>,
+    age_ms: i64,
 }
 
 impl AnyRow for Old {}
 
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.due.is_empty() && self.fresh.is_empty()
+    }
+}
+
 impl Outcome {
+    /// Whether there is nothing to mark.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent.is_empty() && self.failed.is_empty()
+    }
+
+    /// The start of the outcome of the batch after `before`.
+    pub(super) fn after(before: &Self) -> Self {
+        Self { held_before: before.held.clone(), ..Self::default() }
+    }
+
+    /// A condition that leaves out the rows in hand: they are published and not marked. No cursor: a lower id that
+    /// commits meanwhile is found.
+    fn except(&self) -> String {
+        let failed = self.failed.iter().map(|row| row.id);
+        let ids: Vec<i64> = self.sent.iter().copied().chain(failed).collect();
+        if ids.is_empty() { String::new() } else { format!("AND id NOT IN ({})", id_list(&ids)) }
+    }
+
     pub(super) fn holds(&self, lane: &[u8]) -> bool {
-        self.held.contains(lane)
+        self.held.contains(lane) || self.held_before.contains(lane)
     }
 
     /// The rows whose lane nothing holds.
@@ -96,29 +133,24 @@ impl Failed {
     }
 }
 
-/// Waiting rows whose time has come.
-pub(super) async fn due<DB: Engine>(
+/// What to publish next, without what is in hand.
+pub(super) async fn read<DB: Engine>(
     pool: &Pool<DB>,
     config: &RelayConfig,
-) -> Result<Vec<Row>, OutboxError> {
-    let failed = || OutboxError::database("read the rows to try again");
+    in_hand: &Outcome,
+) -> Result<Batch, OutboxError> {
+    let failed = || OutboxError::database("read the rows to publish");
     let mut connection = pool.acquire().await.map_err(failed())?;
+    let except = in_hand.except();
+    let [due, fresh] = [DUE, FRESH].map(|sql| sql.replace("{except}", &except));
     let binds = [Bind::Number(DUE_MAX)];
-    DB::rows(&mut connection, DUE, &binds, config.bytes_max).await.map_err(failed())
-}
-
-/// The oldest ready rows of lanes that nothing holds.
-pub(super) async fn fresh<DB: Engine>(
-    pool: &Pool<DB>,
-    config: &RelayConfig,
-) -> Result<Vec<Row>, OutboxError> {
-    let failed = || OutboxError::database("read the ready rows");
-    let mut connection = pool.acquire().await.map_err(failed())?;
+    let due = DB::rows(&mut connection, &due, &binds, config.bytes_max).await.map_err(failed())?;
     let binds = [config.waiting_max, config.rows_max].map(|limit| Bind::Number(i64::from(limit)));
-    DB::rows(&mut connection, FRESH, &binds, config.bytes_max).await.map_err(failed())
+    let fresh = DB::rows(&mut connection, &fresh, &binds, config.bytes_max).await;
+    Ok(Batch { due, fresh: fresh.map_err(failed())? })
 }
 
-/// Marks what became of the rows of a round, if the lease is still held.
+/// Marks what became of the rows of a batch, if the lease is still held.
 pub(super) async fn settle<DB: Engine>(
     pool: &Pool<DB>,
     lease: &Lease,
@@ -176,8 +208,9 @@ pub(super) async fn trim<DB: Engine>(
     lease.claim(&mut tx).await?;
     let mut is_more = false;
     for state in SETTLED {
-        let binds = [Bind::Text(state.as_str()), Bind::Number(keep_ms), Bind::Number(TRIM_MAX)];
-        let old: Vec<Old> = all::<DB, _>(&mut tx, OLD, &binds).await.map_err(failed())?;
+        let binds = [Bind::Text(state.as_str()), Bind::Number(TRIM_MAX)];
+        let mut old: Vec<Old> = all::<DB, _>(&mut tx, OLDEST, &binds).await.map_err(failed())?;
+        old.retain(|row| row.age_ms > keep_ms);
         is_more |= signed(old.len() as u64) == TRIM_MAX;
         delete(&mut tx, &old).await.map_err(failed())?;
     }
