@@ -57,6 +57,21 @@ impl Row {
     }
 }
 
+#[cfg(test)]
+impl Row {
+    /// A row of which only id and lane matter.
+    pub(crate) fn of_lane(id: i64, lane: u8) -> Self {
+        Self {
+            id,
+            lane: vec![lane],
+            routing_key: String::new(),
+            properties: String::new(),
+            body: Vec::new(),
+            attempts: 0,
+        }
+    }
+}
+
 impl AnyRow for Row {
     fn weight_bytes(&self) -> usize {
         self.lane.len() + self.routing_key.len() + self.properties.len() + self.body.len()

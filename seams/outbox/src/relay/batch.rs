@@ -64,23 +64,12 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    fn row(id: i64, lane: u8) -> Row {
-        Row {
-            id,
-            lane: vec![lane],
-            routing_key: String::new(),
-            properties: String::new(),
-            body: Vec::new(),
-            attempts: 0,
-        }
-    }
-
     proptest! {
         #[test]
         fn waves_keep_every_row_and_the_order_of_each_lane(
             lanes in vec(0..4_u8, 0..60), per_lane in 1..5_u16,
         ) {
-            let rows: Vec<Row> = (0..).zip(&lanes).map(|(id, lane)| row(id, *lane)).collect();
+            let rows: Vec<Row> = (0..).zip(&lanes).map(|(id, lane)| Row::of_lane(id, *lane)).collect();
             let waves = waves(rows.clone(), per_lane);
             let mut flat: Vec<Row> = waves.iter().flatten().cloned().collect();
             for lane in 0..4 {

@@ -233,3 +233,39 @@ async fn delete<DB: Engine>(tx: &mut Transaction<'_, DB>, old: &[Old]) -> Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(outcome: &mut Outcome, id: i64, lane: u8, blame: Blame) {
+        outcome.failed(Row::of_lane(id, lane), blame, String::new());
+    }
+
+    #[test]
+    fn a_failed_row_holds_its_lane_in_this_batch_and_the_next() {
+        let mut first = Outcome::default();
+        first.sent.push(6);
+        failed(&mut first, 7, 1, Blame::Busy);
+        let second = Outcome::after(&first);
+        let third = Outcome::after(&second);
+        assert_eq!(
+            [&first, &second, &third].map(|outcome| outcome.holds(&[1])),
+            [true, true, false]
+        );
+        assert_eq!([&first, &second].map(Outcome::except), ["AND id NOT IN (6,7)", ""]);
+        let rows = vec![Row::of_lane(8, 1), Row::of_lane(9, 2)];
+        assert_eq!(second.passable(rows), [Row::of_lane(9, 2)]);
+    }
+
+    #[test]
+    fn only_faults_of_its_own_kill_a_row_and_only_after_enough_of_them() {
+        let config = RelayConfig { attempts_max: 3, ..RelayConfig::new("raw") };
+        let state = |attempts, blame| {
+            Failed { id: 1, attempts, blame, error: String::new() }.state(&config)
+        };
+        assert_eq!(state(2, Blame::Row), RowState::Waiting);
+        assert_eq!(state(3, Blame::Row), RowState::Dead);
+        assert_eq!(state(99, Blame::Busy), RowState::Waiting);
+    }
+}
