@@ -5,6 +5,7 @@
 
 mod diff;
 mod noise;
+mod outbox;
 mod replay;
 mod report;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 pub(crate) use diff::DiffArgs;
 pub(crate) use noise::{NoiseCommand, NoisePlace, NoiseWindow};
+pub(crate) use outbox::{EngineName, OutboxCommand, RetryArgs};
 pub(crate) use replay::{ImportArgs, RecordArgs, ReplayArgs};
 pub(crate) use report::{Demand, Evidence, GateArgs, Proof, ReportArgs, ReportFiles};
 
@@ -428,6 +430,9 @@ pub(crate) enum EventsCommand {
     /// Owner, forwarded, muted, lag
     #[command(after_long_help = "Examples:\n  banyan events status\n  banyan events status --json")]
     Status,
+    /// Outboxes of services: status, dead rows, retry
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
 }
 
 /// `banyan audit`

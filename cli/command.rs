@@ -8,6 +8,7 @@ mod explain;
 mod flip;
 mod import;
 mod noise;
+mod outbox;
 mod publish;
 mod record;
 mod reference;
@@ -19,7 +20,9 @@ mod status;
 mod sync;
 mod template;
 
-use crate::args::{Arguments, Command, FixtureCommand, ShadowCommand};
+use crate::args::{
+    Arguments, Command, EventsCommand, FixtureCommand, OutboxCommand, ShadowCommand,
+};
 use crate::config;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -50,6 +53,9 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<Exit, 
         }
         Command::Shadow(shadow) => shadow::run(&load()?, shadow, output).await,
         Command::Sync(sync) => sync::run(&load()?, sync, output).await,
+        Command::Events(EventsCommand::Outbox(OutboxCommand::Ddl { engine })) => {
+            Ok(outbox::print_ddl(*engine, output))
+        }
         Command::Events(events) => events::run(&load()?, events, output).await,
         Command::Audit(audit) => audit::run(&load()?, audit, output).await,
         Command::Config(command) => reference::run(&arguments.global.config, command, output),

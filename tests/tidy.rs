@@ -16,6 +16,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("banyan-engine", &["banyan-domain"]),
     ("banyan-control", &["banyan-domain"]),
     ("banyan-events", &["banyan-domain", "banyan-control"]),
+    // The fence row decides who emits; the relay publishes through the broker trait.
+    ("banyan-outbox", &["banyan-domain", "banyan-cutover", "banyan-events"]),
     (
         "banyan-shadow",
         &["banyan-domain", "banyan-diff", "banyan-report", "banyan-template", "banyan-noise"],

@@ -13,7 +13,9 @@ pub(crate) async fn run(
     command: &EventsCommand,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let EventsCommand::Status = command;
+    if let EventsCommand::Outbox(outbox) = command {
+        return super::outbox::run(config, outbox, output).await;
+    }
     let Some(settings) = events::settings(config) else {
         return Err(Failure::new(
             "banyan::events::none",

@@ -54,6 +54,26 @@ pub struct MoveError {
     pub wanted: Move,
 }
 
+impl FenceState {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Shut, Self::Draining, Self::Barred];
+
+    /// Its word in a fence row, in status and in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Shut => "shut",
+            Self::Draining => "draining",
+            Self::Barred => "barred",
+        }
+    }
+
+    /// The state that a word names.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
 impl Fence {
     /// A fence in `state` at `epoch`.
     pub const fn new(state: FenceState, epoch: Epoch) -> Self {

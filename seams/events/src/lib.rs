@@ -1,7 +1,7 @@
 //! Semantic events: brokers, forwarder, one emitter per context.
 //!
-//! Owns the brokers behind one trait ([`broker`]) and the forwarder ([`forwarder`]), the only writer of the
-//! public exchange. It exists because only one system may announce what happened in a context, while both
+//! Owns the envelope ([`envelope`]), the brokers behind one trait ([`broker`]) and the forwarder ([`forwarder`]), the
+//! only writer of the public exchange. It exists because only one system may announce what happened in a context, while both
 //! the monolith and the service that replaces it run.
 //!
 //! What must stay true: the owner's events reach the public exchange byte-identical and in order; the other
@@ -9,5 +9,6 @@
 
 pub mod backoff;
 pub mod broker;
+pub mod envelope;
 pub mod forwarder;
 mod metrics;
