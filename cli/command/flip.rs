@@ -151,6 +151,7 @@ fn answer(committed: &Committed, applied: &Applied, change: &Change, output: &Ou
         Change::Flip { .. }
         | Change::RollbackEndpoint { .. }
         | Change::RollbackContext { .. }
+        | Change::MoveOwner { .. }
         | Change::Adopt => {}
     }
     output.line(&applied_line(generation, applied, output));

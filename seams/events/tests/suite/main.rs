@@ -8,4 +8,7 @@
 mod broker;
 mod embedded;
 mod forwarder;
+mod handover;
+mod quarantine;
+mod stage;
 mod world;
