@@ -261,6 +261,7 @@ impl Forwarder {
         if !self.outwait(taken, lease, &brokers, cancel).await? {
             return Ok(());
         }
+        self.learn_owners().await?;
         let mut sides = Vec::with_capacity(self.config.raw.len());
         for side in self.config.raw.keys() {
             let parts = SideParts { forwarder: self, lease, brokers: &brokers };
@@ -270,6 +271,18 @@ impl Forwarder {
         // Both kinds of loop run until cancelled; the first error ends all of them.
         let sides = try_join_all(sides.into_iter().map(|side| side.run(cancel.clone())));
         tokio::try_join!(sides, self.keep(lease, &brokers, cancel))?;
+        Ok(())
+    }
+
+    /// Takes in who owns each context while it is quiet: an ownership that changes before the first event would be taken
+    /// for the first one. A context that cannot be asked for is learnt at its first event.
+    async fn learn_owners(&self) -> Result<(), ForwarderError> {
+        for matcher in &self.config.contexts {
+            match self.owners.owner(&matcher.context).await {
+                Ok(told) => drop(handover::standing(&self.store, &matcher.context, told).await?),
+                Err(error) => tracing::warn!(%error, "an owner is not known yet"),
+            }
+        }
         Ok(())
     }
 

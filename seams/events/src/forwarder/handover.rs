@@ -117,7 +117,7 @@ pub async fn acted_on(
     standing(&store, context, told).await
 }
 
-async fn standing(
+pub(super) async fn standing(
     store: &Store,
     context: &ContextName,
     told: (Side, Epoch),

@@ -6,9 +6,12 @@
 )]
 
 mod broker;
+mod chaos;
 mod embedded;
 mod forwarder;
 mod handover;
 mod quarantine;
+mod replica;
+mod replicas;
 mod stage;
 mod world;

@@ -68,7 +68,8 @@ async fn late_events_wait_until_each_is_released_or_dropped(place: Place) {
     let rest = Selection::Context { context: messages(), expected: Some(2) };
     resolve(rest, Resolution::Release, "all of them").await.unwrap();
     assert_eq!(take(&mut push, 2).await.iter().map(number).collect::<Vec<_>>(), [10, 12]);
-    let status = world.until("empty", |status| status.quarantine_events == 0).await;
+    let status = world.until("empty", |status| status.contexts[0].released == 3).await;
+    assert_eq!(status.quarantine_events, 0);
     let context = &status.contexts[0];
     assert_eq!((context.late, context.released, context.dropped), (4, 3, 1));
     let acts: Vec<_> =

@@ -100,7 +100,8 @@ impl Drop for Running {
 
 /// Raw exchanges, a public exchange and one consumer's queue on it.
 pub(crate) struct World {
-    pub(crate) place: Place,
+    /// Lives as long as the world: it holds the files.
+    _place: Place,
     pub(crate) config: ForwarderConfig,
     pub(crate) owners: Arc<SetOwners>,
     pub(crate) broker: Arc<dyn Broker>,
@@ -130,7 +131,7 @@ impl World {
             .bind("f.new", "raw.new", "#")
             .bind("push", "semantic-events", "#");
         let broker = place.with(&topology).await;
-        Self { place, config, owners: SetOwners::new(Side::Legacy), broker }
+        Self { _place: place, config, owners: SetOwners::new(Side::Legacy), broker }
     }
 
     pub(crate) async fn forwarder(&self) -> Forwarder {
@@ -186,6 +187,14 @@ pub(crate) fn event(exchange: &str, id: usize) -> Message {
 impl World {
     /// Puts a marker of the context `messages` into a side's raw queue.
     pub(crate) async fn put(&self, side: Side, kind: MarkerKind, epoch: u64) {
+        // As whoever moves an ownership must: what the forwarder acts on is asked before anything changes.
+        let told = self.owners.0.lock().unwrap()[&messages()].unwrap();
+        forwarder::acted_on(&self.config, &messages(), told).await.unwrap();
+        if kind == MarkerKind::Seal {
+            // Whoever seals has told the control store before.
+            let sealed = (side.other(), Epoch(epoch));
+            self.owners.set(Some(if told.1 < sealed.1 { sealed } else { told }));
+        }
         let marker = Marker { kind, context: messages(), epoch: Epoch(epoch) };
         forwarder::put(&self.config, side, &marker).await.unwrap();
     }
