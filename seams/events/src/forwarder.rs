@@ -24,6 +24,7 @@ mod store;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -33,6 +34,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Dedupe, ForwarderConfig, Insertion, PublicPlace, RawPlace, Retention};
+pub(crate) use decide::content_hash;
 pub use decide::{Decision, ORIGIN_HEADER};
 pub use handover::{
     Begun, Check, Handover, HandoverError, HandoverStep, HandoverView, Limits, Progress,
@@ -43,7 +45,9 @@ pub use matcher::{ContextMatcher, Expected};
 pub use quarantine::{
     AuditRow, LateEvent, Operator, QuarantineError, Resolution, Selection, resolve,
 };
-pub use status::{ContextStatus, ForwarderStatus, HeldAt, RunState, SideStatus, status};
+pub use status::{
+    ContextStatus, ForwarderStatus, HeldAt, RunState, SideStatus, routed_copies, status,
+};
 
 use self::lease::{Lease, Taken};
 use self::side::SideLoop;
@@ -197,6 +201,10 @@ pub struct Forwarder {
     pause: Arc<dyn Pause>,
     /// Told when a marker was acted on, for the other side's queue that may wait for it.
     moved: Notify,
+    /// Whether exchanges, queues and bindings are left as they are.
+    is_detached: bool,
+    /// Batches that were received and are not yet acknowledged.
+    working: AtomicUsize,
 }
 
 impl Forwarder {
@@ -210,7 +218,15 @@ impl Forwarder {
     ) -> Result<Self, ForwarderError> {
         config.check()?;
         let store = Store::open(&config.database).await?;
-        Ok(Self { config, store, owners, pause: Arc::new(NoPause), moved: Notify::new() })
+        Ok(Self {
+            config,
+            store,
+            owners,
+            pause: Arc::new(NoPause),
+            moved: Notify::new(),
+            is_detached: false,
+            working: AtomicUsize::new(0),
+        })
     }
 
     /// Sets the port that is called at each step.
@@ -218,6 +234,17 @@ impl Forwarder {
     pub fn with_pause(mut self, pause: Arc<dyn Pause>) -> Self {
         self.pause = pause;
         self
+    }
+
+    /// Declares nothing: its raw queue may hang on nothing any more.
+    pub(crate) fn detached(mut self) -> Self {
+        self.is_detached = true;
+        self
+    }
+
+    /// Whether no batch is under way right now.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.working.load(Ordering::SeqCst) == 0
     }
 
     /// Forwards until cancelled; a batch under way is finished first. Errors are waited out, not returned:
@@ -256,7 +283,7 @@ impl Forwarder {
         let Some(taken) = self.wait_for_lease(lease, cancel).await? else { return Ok(()) };
         let brokers = tokio::select! {
             () = cancel.cancelled() => return Ok(()),
-            brokers = Brokers::ready(&self.config) => brokers?,
+            brokers = Brokers::ready(&self.config, self.is_detached) => brokers?,
         };
         if !self.outwait(taken, lease, &brokers, cancel).await? {
             return Ok(());
@@ -395,10 +422,12 @@ struct Brokers {
 }
 
 impl Brokers {
-    /// Connected, and everything declared.
-    async fn ready(config: &ForwarderConfig) -> Result<Self, ForwarderError> {
+    /// Connected, and everything declared unless detached.
+    async fn ready(config: &ForwarderConfig, is_detached: bool) -> Result<Self, ForwarderError> {
         let brokers = Self::connect(config).await?;
-        brokers.declare(config).await?;
+        if !is_detached {
+            brokers.declare(config).await?;
+        }
         Ok(brokers)
     }
 
@@ -419,7 +448,8 @@ impl Brokers {
 
     async fn declare(&self, config: &ForwarderConfig) -> Result<(), ForwarderError> {
         let public = &config.public;
-        if config.insertion == Insertion::Tap {
+        // A tap needs no public place; a wrap has made it in the kind of the exchange that it wraps.
+        if matches!(config.insertion, Insertion::Tap | Insertion::Wrap) {
             return self.declare_raw(config).await;
         }
         let exchange = Topology::new().exchange(&public.exchange, public.exchange_kind);

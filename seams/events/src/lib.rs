@@ -9,5 +9,8 @@
 
 pub mod backoff;
 pub mod broker;
+pub mod doctor;
 pub mod forwarder;
+pub mod management;
 mod metrics;
+pub mod wrap;

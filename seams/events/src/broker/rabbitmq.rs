@@ -8,6 +8,7 @@
 //! What must stay true: nothing is ever requeued by a negative acknowledgement (that would reorder a quorum
 //! queue); every wait on the broker has an end; a publish whose confirm is missing is reported as unknown.
 
+pub(crate) mod change;
 mod channel;
 mod convert;
 

@@ -99,7 +99,7 @@ fn cloud_event_key(message: &Message) -> Option<String> {
 }
 
 /// Hash of everything that is passed on, so that a redelivery without an id is recognised.
-pub(super) fn content_hash(message: &Message) -> String {
+pub(crate) fn content_hash(message: &Message) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut properties = message.properties.clone();
     // RabbitMQ gives an empty header table back as none when it redelivers.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use banyan_domain::{ContextName, Epoch, Side};
@@ -120,7 +121,10 @@ impl<'a> SideLoop<'a> {
                 continue;
             };
             let batch = batch.map_err(ForwarderError::broker(&self.place))?;
-            if let Some(held) = self.process(consumer, &batch).await? {
+            self.forwarder.working.fetch_add(1, Ordering::SeqCst);
+            let held = self.process(consumer, &batch).await;
+            self.forwarder.working.fetch_sub(1, Ordering::SeqCst);
+            if let Some(held) = held? {
                 return Ok(Some(held));
             }
         }
@@ -153,9 +157,7 @@ impl<'a> SideLoop<'a> {
             let marker = |delivery: &Delivery| Marker::read(&delivery.message);
             let end = rest.iter().position(|delivery| marker(delivery).is_some());
             let (events, tail) = rest.split_at(end.unwrap_or(rest.len()));
-            if !events.is_empty() {
-                self.forward(consumer, events).await?;
-            }
+            self.forward_all(consumer, events).await?;
             let Some((delivery, after)) = tail.split_first() else { return Ok(None) };
             if let Some(marker) = marker(delivery)
                 && self.meet(consumer, delivery, &marker).await? == MarkerEffect::Hold
@@ -164,6 +166,30 @@ impl<'a> SideLoop<'a> {
             }
             rest = after;
         }
+    }
+
+    /// One batch, or when the quarantine has no room for all of it, as much as it has room for.
+    async fn forward_all(
+        &mut self,
+        consumer: &mut dyn Consumer,
+        events: &[Delivery],
+    ) -> Result<(), ForwarderError> {
+        let mut parts = vec![events];
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            match self.forward(consumer, part).await {
+                Err(ForwarderError::QuarantineFull { .. }) if part.len() > 1 => {
+                    // Nothing was decided; what the try took for met is taken in anew.
+                    self.unacked = self.forwarder.store.unacked(self.side).await?;
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                done => done?,
+            }
+        }
+        Ok(())
     }
 
     async fn meet(

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use banyan_domain::{Epoch, Side};
 use serde::Serialize;
 
+use super::config::Insertion;
 use super::decide::Decision;
 use super::handover::HandoverView;
 use super::quarantine::{AuditRow, DROPPED, LateEvent, RELEASED};
@@ -139,6 +140,8 @@ pub struct ContextStatus {
     pub told_epoch: Option<Epoch>,
     /// Events published to the public exchange.
     pub forwarded: u64,
+    /// Events that a tap would have published.
+    pub tapped: u64,
     /// Events of the other side, recorded only.
     pub muted: u64,
     /// Events of a sealed side, decided late since ever; those that still wait are in `quarantine`.
@@ -202,7 +205,7 @@ pub async fn status(config: &ForwarderConfig) -> Result<ForwarderStatus, Forward
     let contexts = config
         .contexts
         .iter()
-        .map(|matcher| context_status(matcher.context.as_str(), &counts, &sides));
+        .map(|matcher| context_status(config, matcher.context.as_str(), &counts, &sides));
     let failed = |error: sqlx::Error| store.failed(&error);
     Ok(ForwarderStatus {
         insertion: config.insertion.as_str(),
@@ -221,6 +224,21 @@ pub async fn status(config: &ForwarderConfig) -> Result<ForwarderStatus, Forward
         unmigrated: counts.decided("", Decision::Unmigrated),
         sides,
     })
+}
+
+/// How many logged events name further routing keys in a `CC` header.
+///
+/// # Errors
+/// [`ForwarderError::Store`].
+pub async fn routed_copies(config: &ForwarderConfig) -> Result<u64, ForwarderError> {
+    let store = Store::open(&config.database).await?;
+    let count = "SELECT COUNT(*) FROM forwarder_log
+        WHERE properties IS NOT NULL AND json_extract(properties, '$.headers.CC') IS NOT NULL";
+    let events: i64 = sqlx::query_scalar(count)
+        .fetch_one(&mut *store.lock().await)
+        .await
+        .map_err(|error| store.failed(&error))?;
+    Ok(events.unsigned_abs())
 }
 
 async fn held(store: &Store) -> Result<Vec<HeldAt>, sqlx::Error> {
@@ -316,7 +334,13 @@ impl Counts {
     }
 }
 
-fn context_status(context: &str, counts: &Counts, sides: &[SideStatus]) -> ContextStatus {
+fn context_status(
+    config: &ForwarderConfig,
+    context: &str,
+    counts: &Counts,
+    sides: &[SideStatus],
+) -> ContextStatus {
+    let taps = config.insertion == Insertion::Tap;
     let known = counts.owners.get(context);
     let owner = known.and_then(|known| known.side);
     let sent = counts.sent.get(context);
@@ -330,6 +354,7 @@ fn context_status(context: &str, counts: &Counts, sides: &[SideStatus]) -> Conte
         opened: known.is_some_and(|known| known.opened),
         told_epoch: known.map(|known| known.told),
         forwarded: sent.map_or(0, |(events, _)| *events),
+        tapped: if taps { counts.decided(context, Decision::Forward) } else { 0 },
         muted: counts.decided(context, Decision::Mute),
         late: counts.decided(context, Decision::Late),
         released: counts.counted(context, RELEASED),

@@ -13,5 +13,8 @@ mod handover;
 mod quarantine;
 mod replica;
 mod replicas;
+mod speed;
 mod stage;
+mod tap;
 mod world;
+mod wrap;

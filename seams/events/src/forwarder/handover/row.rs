@@ -75,6 +75,11 @@ impl HandoverStep {
         }
     }
 
+    /// Whether nothing is left to do.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::GivenUp)
+    }
+
     pub(super) fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|step| step.as_str() == word)
     }
