@@ -224,7 +224,10 @@ fn failure(context: &ContextName, error: &HandoverError) -> Failure {
             Exit::Refused,
             "finish it by running it again, then hand back with --to the other side",
         ),
-        _ => ("banyan::events::handover_refused", Exit::Refused, "banyan events status"),
+        HandoverError::AlreadyThere { .. }
+        | HandoverError::Unfinished { .. }
+        | HandoverError::NothingToGiveUp { .. }
+        | _ => ("banyan::events::handover_refused", Exit::Refused, "banyan events status"),
     };
     Failure::of(code, exit, &doing, error).hint(hint)
 }

@@ -55,7 +55,10 @@ fn failure(error: &QuarantineError) -> Failure {
             Failure::of("banyan::events::no_reason", Exit::Usage, doing, error)
                 .hint("--reason \"why\"; it goes to the audit")
         }
-        other => Failure::of("banyan::events::quarantine", Exit::Refused, doing, other)
+        QuarantineError::Empty
+        | QuarantineError::NotThere(_)
+        | QuarantineError::Changed { .. }
+        | _ => Failure::of("banyan::events::quarantine", Exit::Refused, doing, error)
             .hint("banyan events status        (lists what waits)"),
     }
 }

@@ -132,7 +132,11 @@ fn failure(direction: Direction, error: &WrapError) -> Failure {
         WrapError::Running { .. } => {
             (Exit::Refused, "stop every `banyan serve` with the role events, then run it again")
         }
-        _ => (Exit::Unreachable, "run it again: each step may be done twice"),
+        WrapError::Broker { .. }
+        | WrapError::TooMany { .. }
+        | WrapError::NotDrained { .. }
+        | WrapError::Management(_)
+        | _ => (Exit::Unreachable, "run it again: each step may be done twice"),
     };
     Failure::of("banyan::events::wrap", exit, &doing, error).hint(hint)
 }

@@ -24,7 +24,6 @@ mod store;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -203,8 +202,6 @@ pub struct Forwarder {
     moved: Notify,
     /// Whether exchanges, queues and bindings are left as they are.
     is_detached: bool,
-    /// Batches that were received and are not yet acknowledged.
-    working: AtomicUsize,
 }
 
 impl Forwarder {
@@ -225,7 +222,6 @@ impl Forwarder {
             pause: Arc::new(NoPause),
             moved: Notify::new(),
             is_detached: false,
-            working: AtomicUsize::new(0),
         })
     }
 
@@ -240,11 +236,6 @@ impl Forwarder {
     pub(crate) fn detached(mut self) -> Self {
         self.is_detached = true;
         self
-    }
-
-    /// Whether no batch is under way right now.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.working.load(Ordering::SeqCst) == 0
     }
 
     /// Forwards until cancelled; a batch under way is finished first. Errors are waited out, not returned:

@@ -21,8 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::plan::Step;
 pub use self::plan::{Known, WrapStep, unwrap_plan, wrap_plan};
 use crate::broker::rabbitmq::RabbitBroker;
 use crate::broker::rabbitmq::change::Change;
@@ -145,26 +147,26 @@ pub async fn run(
         connecting.map_err(|error| WrapError::Broker { step: "connect".to_owned(), error })?;
     for step in steps {
         pause.before(step).await;
-        match step {
-            WrapStep::Change(change) => match broker.change(change).await {
+        match &step.0 {
+            Step::Change(change) => match broker.change(change).await {
                 Err(BrokerError::NoExchange { .. } | BrokerError::NoQueue { .. })
                     if is_removal(change) => {}
                 done => done.map_err(|error| failed(step, error))?,
             },
-            WrapStep::Guard => {
+            Step::Guard => {
                 let guard = plan::guard_topology(config);
                 broker.declare(&guard).await.map_err(|error| failed(step, error))?;
             }
-            WrapStep::Raw => {
+            Step::Raw => {
                 let queue = Topology::new().queue(&raw.queue, raw.queue_options);
                 broker.declare(&queue).await.map_err(|error| failed(step, error))?;
             }
-            WrapStep::Reconcile => {
+            Step::Reconcile => {
                 tokio::time::sleep(SETTLE).await;
                 let taken = reconcile::reconcile(&broker, &raw.queue, &plan::guard(config)).await?;
                 tracing::info!(events = taken, "events that are public already left the raw queue");
             }
-            WrapStep::Drain => drain(config, Arc::clone(&owners), &broker).await?,
+            Step::Drain => drain(config, Arc::clone(&owners), &broker).await?,
         }
         tracing::info!(%step, "a step of a wrap is done");
     }
@@ -190,7 +192,7 @@ async fn refuse_while_running(config: &ForwarderConfig) -> Result<(), WrapError>
     }
 }
 
-/// Lets a forwarder of our own pass on what is left in the raw queue.
+/// Lets a forwarder of our own pass on what is left in the raw queue, until nothing is, not even unacknowledged.
 async fn drain(
     config: &ForwarderConfig,
     owners: Arc<dyn Owners>,
@@ -200,32 +202,24 @@ async fn drain(
     // Its queue hangs on nothing any more and must stay so.
     let mut detached = config.clone();
     detached.raw.retain(|side, _| *side == Side::Legacy);
-    let forwarder = Forwarder::open(detached, owners).await?.detached();
-    let cancel = CancellationToken::new();
-    let work = async {
-        let give_up = tokio::time::Instant::now() + DRAIN_MAX;
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let found = status(config).await?;
-            let undelivered: u64 = found.contexts.iter().map(|context| context.undelivered).sum();
-            let waiting = broker.depth(&raw.queue).await;
-            let idle = forwarder.is_idle();
-            if found.state == RunState::Running && undelivered == 0 && idle && waiting == Ok(0) {
-                return Ok(());
-            }
-            if tokio::time::Instant::now() > give_up {
-                return Err(WrapError::NotDrained { reason: found.reason });
-            }
+    let give_up = Instant::now() + DRAIN_MAX;
+    let failed = |error| WrapError::Broker { step: format!("drain `{}`", raw.queue), error };
+    while broker.census_unread(&raw.queue).await.map_err(failed)?.messages > 0 {
+        if Instant::now() > give_up {
+            let reason = status(config).await?.reason;
+            return Err(WrapError::NotDrained { reason });
         }
-    };
-    let stop = cancel.clone();
-    let (outcome, ()) = tokio::join!(
-        async {
-            let outcome = work.await;
-            stop.cancel();
-            outcome
-        },
-        forwarder.run(cancel),
-    );
-    outcome
+        let forwarder = Forwarder::open(detached.clone(), Arc::clone(&owners)).await?.detached();
+        let cancel = CancellationToken::new();
+        let stop = async {
+            // What is out to the forwarder does not count as waiting, hence the look from outside once it has ended.
+            while Instant::now() < give_up && broker.depth(&raw.queue).await != Ok(0) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            cancel.cancel();
+        };
+        tokio::join!(stop, forwarder.run(cancel.clone()));
+    }
+    Ok(())
 }

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use banyan_domain::{ContextName, Epoch, Side};
@@ -121,10 +120,7 @@ impl<'a> SideLoop<'a> {
                 continue;
             };
             let batch = batch.map_err(ForwarderError::broker(&self.place))?;
-            self.forwarder.working.fetch_add(1, Ordering::SeqCst);
-            let held = self.process(consumer, &batch).await;
-            self.forwarder.working.fetch_sub(1, Ordering::SeqCst);
-            if let Some(held) = held? {
+            if let Some(held) = self.process(consumer, &batch).await? {
                 return Ok(Some(held));
             }
         }

@@ -26,12 +26,14 @@ pub struct Known {
     pub guarded: bool,
 }
 
-/// One step.
+/// One step of a plan; its text is for people.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum WrapStep {
+pub struct WrapStep(pub(super) Step);
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Step {
     /// A change of exchanges, queues or bindings.
-    #[doc(hidden)]
     Change(Change),
     /// A queue that remembers what is public already.
     Guard,
@@ -45,28 +47,28 @@ pub enum WrapStep {
 
 impl fmt::Display for WrapStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Change(Change::DeclareExchange { name, kind }) => {
+        match &self.0 {
+            Step::Change(Change::DeclareExchange { name, kind }) => {
                 write!(f, "declare the {kind} exchange `{name}`")
             }
-            Self::Change(Change::Bind(link)) => write!(
+            Step::Change(Change::Bind(link)) => write!(
                 f,
                 "bind `{}` to `{}` with key `{}`",
                 link.destination, link.source, link.key
             ),
-            Self::Change(Change::Unbind(link)) => write!(
+            Step::Change(Change::Unbind(link)) => write!(
                 f,
                 "unbind `{}` from `{}` with key `{}`",
                 link.destination, link.source, link.key
             ),
-            Self::Change(Change::DeleteQueue { name }) => write!(f, "delete the queue `{name}`"),
-            Self::Change(Change::DeleteExchange { name }) => {
+            Step::Change(Change::DeleteQueue { name }) => write!(f, "delete the queue `{name}`"),
+            Step::Change(Change::DeleteExchange { name }) => {
                 write!(f, "delete the exchange `{name}`")
             }
-            Self::Guard => f.write_str("declare the guard queue on the public exchange"),
-            Self::Raw => f.write_str("declare the forwarder's raw queue"),
-            Self::Reconcile => f.write_str("take out of the raw queue what is public already"),
-            Self::Drain => f.write_str("let the forwarder empty the raw queue"),
+            Step::Guard => f.write_str("declare the guard queue on the public exchange"),
+            Step::Raw => f.write_str("declare the forwarder's raw queue"),
+            Step::Reconcile => f.write_str("take out of the raw queue what is public already"),
+            Step::Drain => f.write_str("let the forwarder empty the raw queue"),
         }
     }
 }
@@ -195,7 +197,7 @@ pub fn wrap_plan(config: &ForwarderConfig, known: &Known) -> Result<Vec<WrapStep
     let passes = known.of_raw.iter().any(|row| row.destination == names.public);
     let mut steps = Vec::new();
     let (public, kind) = (names.public.to_owned(), known.kind.clone());
-    let change = WrapStep::Change;
+    let change = Step::Change;
     if !fed || passes || consumers().next().is_some() {
         steps.push(change(DeclareExchange { name: public, kind }));
     }
@@ -206,16 +208,16 @@ pub fn wrap_plan(config: &ForwarderConfig, known: &Known) -> Result<Vec<WrapStep
     steps.extend(consumers().map(|row| change(Unbind(Names::link(names.raw, row)))));
     if !fed || passes {
         steps.extend([
-            WrapStep::Guard,
-            WrapStep::Raw,
+            Step::Guard,
+            Step::Raw,
             change(Bind(names.feed())),
             change(Unbind(names.pass_through())),
         ]);
     }
     if !fed || passes || known.guarded {
-        steps.extend([WrapStep::Reconcile, change(DeleteQueue { name: names.guard })]);
+        steps.extend([Step::Reconcile, change(DeleteQueue { name: names.guard })]);
     }
-    Ok(steps)
+    Ok(steps.into_iter().map(WrapStep).collect())
 }
 
 /// The steps of an unwrap; none when nothing is wrapped.
@@ -231,14 +233,14 @@ pub fn unwrap_plan(config: &ForwarderConfig, known: &Known) -> Result<Vec<WrapSt
     if !fed && !passes && !known.guarded && consumers().next().is_none() {
         return Ok(Vec::new());
     }
-    let change = WrapStep::Change;
+    let change = Step::Change;
     let mut steps = vec![
-        WrapStep::Guard,
-        WrapStep::Raw,
+        Step::Guard,
+        Step::Raw,
         change(Bind(names.pass_through())),
         change(Unbind(names.feed())),
-        WrapStep::Reconcile,
-        WrapStep::Drain,
+        Step::Reconcile,
+        Step::Drain,
     ];
     steps.extend(consumers().map(|row| change(Bind(Names::link(names.raw, row)))));
     steps.push(change(Unbind(names.pass_through())));
@@ -248,5 +250,5 @@ pub fn unwrap_plan(config: &ForwarderConfig, known: &Known) -> Result<Vec<WrapSt
         change(DeleteQueue { name: names.queue.to_owned() }),
         change(DeleteExchange { name: names.public.to_owned() }),
     ]);
-    Ok(steps)
+    Ok(steps.into_iter().map(WrapStep).collect())
 }

@@ -49,7 +49,7 @@ async fn hold(
     queue: &str,
 ) -> Result<(Box<dyn crate::broker::Consumer>, Vec<Delivery>), WrapError> {
     let failed = |error| failed(queue, error);
-    let messages = broker.depth(queue).await.map_err(failed)?;
+    let messages = broker.census_unread(queue).await.map_err(failed)?.messages;
     if messages > MESSAGES_MAX {
         let (queue, limit) = (queue.to_owned(), MESSAGES_MAX);
         return Err(WrapError::TooMany { queue, messages, limit });

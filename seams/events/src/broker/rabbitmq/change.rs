@@ -2,9 +2,11 @@
 //!
 //! Only a wrap and its undo need them. What must stay true: each may be done twice, the second time changes nothing.
 
+use std::time::Duration;
+
 use lapin::options::{
     ExchangeBindOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, ExchangeUnbindOptions,
-    QueueBindOptions, QueueDeleteOptions,
+    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Map, Value};
@@ -12,6 +14,9 @@ use tokio::time::timeout;
 
 use super::{REPLY_MAX, RabbitBroker, declared, short};
 use crate::broker::BrokerError;
+
+/// How often a queue is looked at whose readers should leave.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What a binding leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,14 +52,46 @@ pub(crate) enum Change {
     DeleteExchange { name: String },
 }
 
+/// Who reads a queue and what waits in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Census {
+    pub(crate) consumers: u32,
+    pub(crate) messages: u64,
+}
+
 impl RabbitBroker {
+    /// Counts consumers and waiting messages. Without consumers nothing is out unacknowledged, so the count is all there is.
+    pub(crate) async fn census(&self, queue: &str) -> Result<Census, BrokerError> {
+        let (_connection, channel) = self.channel().await?;
+        let options = QueueDeclareOptions::durable().passive();
+        let asking = channel.queue_declare(short(queue)?, options, FieldTable::default());
+        let found = declared(queue, timeout(REPLY_MAX, asking).await)?;
+        Ok(Census { consumers: found.consumer_count(), messages: u64::from(found.message_count()) })
+    }
+
+    /// As [`RabbitBroker::census`], once nobody reads the queue any more.
+    pub(crate) async fn census_unread(&self, queue: &str) -> Result<Census, BrokerError> {
+        let give_up = tokio::time::Instant::now() + REPLY_MAX;
+        loop {
+            let census = self.census(queue).await?;
+            if census.consumers == 0 {
+                return Ok(census);
+            }
+            if tokio::time::Instant::now() > give_up {
+                let reason = format!("`{queue}` still has {} consumers", census.consumers);
+                return Err(BrokerError::Refused { reason });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Does one change and waits for the broker's word.
     pub(crate) async fn change(&self, change: &Change) -> Result<(), BrokerError> {
         let (_connection, channel) = self.channel().await?;
         match change {
             Change::DeclareExchange { name, kind } => {
                 let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-                let kind = lapin::ExchangeKind::from(kind.clone());
+                let kind = lapin::ExchangeKind::Custom(kind.clone());
                 let doing =
                     channel.exchange_declare(short(name)?, kind, options, FieldTable::default());
                 declared(name, timeout(REPLY_MAX, doing).await)
