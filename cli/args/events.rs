@@ -91,6 +91,7 @@ pub(crate) struct ResolveArgs {
 
 /// `banyan events handover`
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one flag that may be typed")]
 pub(crate) struct HandoverArgs {
     /// The context
     pub(crate) context: String,

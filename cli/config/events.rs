@@ -1,12 +1,13 @@
 //! `[events]` and the events of a context: where the sides publish, where consumers listen, whose event is whose.
 
 use super::problem::Problem;
-use super::reader::Section;
+use super::reader::{Found, Section};
 use super::section::secret;
 use super::{url_relative_to, value};
 use banyan_domain::Side;
 use banyan_events::forwarder::{Expected, Insertion};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 /// Which events belong to a context: all kinds of condition that are given must hold, of each kind any.
@@ -150,48 +151,71 @@ impl Events {
         }
         let public_exchange = public_exchange?;
         let public_broker = public_broker?;
-        let inferred = match raw.get(&Side::Legacy) {
-            Some(place) if place.broker == public_broker => Insertion::Exchange,
-            Some(_) | None => Insertion::Vhost,
-        };
-        let wanted = insertion.as_ref().map_or(inferred, |found| found.value);
-        let clash = raw
-            .iter()
-            .find(|(_, place)| place.broker == public_broker && place.exchange == public_exchange);
-        if let Some((side, _)) = clash.filter(|_| wanted != Insertion::Tap) {
-            section.problem(
-                Problem::error(
-                    public.span(),
-                    format!("`events.public` is the raw exchange of `{side}`"),
-                )
-                .hint("consumers bind to the public exchange; give it another name or vhost, or only tap"),
-            );
-        }
-        let fits = match wanted {
-            Insertion::Tap => true,
-            Insertion::Vhost => inferred == Insertion::Vhost,
-            Insertion::Exchange | Insertion::Wrap => inferred == Insertion::Exchange,
-        };
-        if let Some(found) = insertion.filter(|_| !fits) {
-            let word = inferred.as_str();
-            section.problem(
-                Problem::error(
-                    found.span,
-                    format!("`events.insertion` does not fit the brokers: they are those of `{word}`"),
-                )
-                .hint("vhost: legacy and public have different brokers; exchange and wrap: the same one"),
-            );
-        }
+        let public =
+            Public { span: public.span(), broker: public_broker, exchange: public_exchange };
+        let wanted = choose_insertion(section, insertion, &raw, &public);
         Some(Self {
             insertion: wanted,
             management,
             quarantine_max: quarantine_max?,
             database: url_relative_to(base, &database?),
             raw,
-            public_broker,
-            public_exchange,
+            public_broker: public.broker,
+            public_exchange: public.exchange,
         })
     }
+}
+
+struct Public {
+    span: Option<Range<usize>>,
+    broker: String,
+    exchange: String,
+}
+
+/// The insertion that is told, or that the brokers tell; one that does not fit them is a problem.
+fn choose_insertion(
+    section: &Section<'_>,
+    insertion: Option<Found<Insertion>>,
+    raw: &BTreeMap<Side, RawPlace>,
+    public: &Public,
+) -> Insertion {
+    let inferred = match raw.get(&Side::Legacy) {
+        Some(place) if place.broker == public.broker => Insertion::Exchange,
+        Some(_) | None => Insertion::Vhost,
+    };
+    let wanted = insertion.as_ref().map_or(inferred, |found| found.value);
+    let clash = raw
+        .iter()
+        .find(|(_, place)| place.broker == public.broker && place.exchange == public.exchange);
+    if let Some((side, _)) = clash.filter(|_| wanted != Insertion::Tap) {
+        section.problem(
+            Problem::error(
+                public.span.clone(),
+                format!("`events.public` is the raw exchange of `{side}`"),
+            )
+            .hint(
+                "consumers bind to the public exchange; give it another name or vhost, or only tap",
+            ),
+        );
+    }
+    let fits = match wanted {
+        Insertion::Tap => true,
+        Insertion::Vhost => inferred == Insertion::Vhost,
+        Insertion::Exchange | Insertion::Wrap => inferred == Insertion::Exchange,
+    };
+    if let Some(found) = insertion.filter(|_| !fits) {
+        let word = inferred.as_str();
+        section.problem(
+            Problem::error(
+                found.span,
+                format!("`events.insertion` does not fit the brokers: they are those of `{word}`"),
+            )
+            .hint(
+                "vhost: legacy and public have different brokers; exchange and wrap: the same one",
+            ),
+        );
+    }
+    wanted
 }
 
 fn broker(section: &Section<'_>, base: &Path, needed: bool) -> Option<String> {

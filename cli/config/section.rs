@@ -8,8 +8,6 @@ use super::reader::Section;
 use super::record::Record;
 use super::{relative_to, url_relative_to, value};
 use banyan_diff::{Protect, RuleSet};
-use banyan_domain::Side;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 

@@ -84,7 +84,9 @@ impl RoutePort for StoreRoute<'_> {
         let committed = self.store.commit(&self.config.catalogue, &change, None, &self.actor).await;
         let committed = committed.map_err(|error| match error {
             CommitError::Refused(refusal) => RouteError::Refused(refusal.to_string()),
-            other => RouteError::Unknown(other.to_string()),
+            other @ (CommitError::Store(_) | CommitError::Stale { .. }) => {
+                RouteError::Unknown(other.to_string())
+            }
         })?;
         let unknown = |error: ControlError| RouteError::Unknown(error.to_string());
         let generation = committed.table.generation;

@@ -27,6 +27,7 @@ on_both_brokers!(
     a_handover_goes_on_after_a_crash_at_each_step,
     a_handover_is_given_up_only_before_the_writes_move,
     writes_under_way_hold_the_seal_back,
+    a_live_context_moves_there_and_back_under_500_events_a_second,
 );
 
 fn ids(exchange: &str, ids: std::ops::Range<usize>) -> Vec<Message> {
@@ -361,5 +362,46 @@ async fn writes_under_way_hold_the_seal_back(place: Place) {
     handover.run(&busy, now).await.unwrap();
     world.broker.publish(event("raw.legacy", 1)).await.unwrap();
     world.until("late", |status| status.quarantine_events == 1).await;
+    running.stop().await;
+}
+
+/// One writer, whose events go to whichever side owns, so the public order must be that of writing.
+async fn a_live_context_moves_there_and_back_under_500_events_a_second(place: Place) {
+    let world = World::new(place).await;
+    let running = world.run().await;
+    let mut push = world.consumer().await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (stopping, owners, broker) = (stop.clone(), world.owners.clone(), world.broker.clone());
+    let writer = tokio::spawn(async move {
+        let mut next = 0;
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        while !stopping.is_cancelled() {
+            ticks.tick().await;
+            let exchange = format!("raw.{}", owners.get().0);
+            broker.publish_all(ids(&exchange, next..next + 5)).await.unwrap();
+            next += 5;
+        }
+        next
+    });
+    let limits = Limits { settle: Duration::from_millis(300), ..limits() };
+    let mut told = (Side::Legacy, 1);
+    for round in 0..2 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let (mut handover, _) = begin(&world, told.0.other(), told).await.unwrap();
+        let done = handover.run(&Port::new(&world), limits).await.unwrap();
+        // What the last owner still had to say.
+        let late = ids(&format!("raw.{}", told.0), 100_000 + round..100_001 + round);
+        world.broker.publish_all(late).await.unwrap();
+        told = (told.0.other(), done.epoch.0);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stop.cancel();
+    let total = writer.await.unwrap();
+    assert_eq!(numbers(&mut push, total).await, (0..total).collect::<Vec<_>>());
+    let status = world.until("late", |status| status.quarantine_events == 2).await;
+    let of = |side| status.quarantine.iter().filter(|late| late.side == side).count();
+    assert_eq!((of(Side::Legacy), of(Side::New)), (1, 1));
+    assert_eq!(status.contexts[0].forwarded, total as u64);
+    nothing_comes(&mut push).await;
     running.stop().await;
 }

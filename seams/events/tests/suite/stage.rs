@@ -184,11 +184,17 @@ pub(crate) fn event(exchange: &str, id: usize) -> Message {
     numbered(exchange, "message.sent", id).message_id(format!("m-{id}"))
 }
 
+impl SetOwners {
+    pub(crate) fn get(&self) -> (Side, Epoch) {
+        self.0.lock().unwrap()[&messages()].unwrap()
+    }
+}
+
 impl World {
     /// Puts a marker of the context `messages` into a side's raw queue.
     pub(crate) async fn put(&self, side: Side, kind: MarkerKind, epoch: u64) {
         // As whoever moves an ownership must: what the forwarder acts on is asked before anything changes.
-        let told = self.owners.0.lock().unwrap()[&messages()].unwrap();
+        let told = self.owners.get();
         forwarder::acted_on(&self.config, &messages(), told).await.unwrap();
         if kind == MarkerKind::Seal {
             // Whoever seals has told the control store before.
