@@ -37,8 +37,10 @@ const AUDIT: &str =
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const AUDIT_LIST: &str = "SELECT at_ms, by, reason, action, context, events, detail
     FROM forwarder_audit ORDER BY id DESC LIMIT ?1";
+/// The doubled condition is that of the partial index.
 const WANTED: &str = "SELECT id, exchange, routing_key, properties, body FROM forwarder_log
-    WHERE decision = 'late' AND resolution = 'release' AND side = ?1 ORDER BY id LIMIT ?2";
+    WHERE decision = 'late' AND (resolution IS NULL OR resolution = 'release')
+        AND resolution = 'release' AND side = ?1 ORDER BY id LIMIT ?2";
 const RELEASE_DONE: &str = "UPDATE forwarder_log
     SET resolution = 'released', resolved_ms = ?2, forwarded_ms = ?2
     WHERE id IN (SELECT value FROM json_each(?1)) AND resolution = 'release'";
