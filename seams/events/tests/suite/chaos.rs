@@ -46,8 +46,8 @@ async fn a_few_faults_lose_nothing_while_the_emission_moves() {
         events: 1_000,
         ownerships: 3,
         rate: 250,
-        faults: 8,
-        broker_kill_every: 6,
+        faults: 6,
+        broker_kill_every: 5,
         pause_ms: 900,
     };
     run(plan).await;
@@ -61,8 +61,8 @@ async fn a_hundred_thousand_events_survive_a_hundred_faults() {
         ownerships: 5,
         rate: 500,
         faults: 120,
-        broker_kill_every: 12,
-        pause_ms: 1_800,
+        broker_kill_every: 20,
+        pause_ms: 1_200,
     };
     run(plan).await;
 }
