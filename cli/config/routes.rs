@@ -3,6 +3,7 @@
 //! Owns `[[context]]`, `[[context.endpoint]]` and `[[expect]]`, and the checks that span them: names are
 //! unique, an endpoint belongs to its context, no two endpoints answer the same request.
 
+use super::events::ContextEvents;
 use super::limits::{self, ContextShadow};
 use super::problem::{Place, Problem, closest};
 use super::reader::{Found, Section};
