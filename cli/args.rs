@@ -4,6 +4,7 @@
 //! one page; nothing here does any work.
 
 mod diff;
+mod events;
 mod noise;
 mod outbox;
 mod replay;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 pub(crate) use diff::DiffArgs;
+pub(crate) use events::{EventsCommand, HandoverArgs, ResolveArgs, WrapArgs};
 pub(crate) use noise::{NoiseCommand, NoisePlace, NoiseWindow};
 pub(crate) use outbox::{EngineName, OutboxCommand, RetryArgs};
 pub(crate) use replay::{ImportArgs, RecordArgs, ReplayArgs};
@@ -112,7 +114,7 @@ pub(crate) enum Command {
     /// Sync jobs: plan, run, verify
     #[command(subcommand)]
     Sync(SyncCommand),
-    /// Events: state of the forwarder
+    /// Events: state of the forwarder, quarantine, handover, insertion
     #[command(subcommand)]
     Events(EventsCommand),
     /// Who changed what, when and why
@@ -422,17 +424,6 @@ Installing triggers changes the source database: it needs --execute the first ti
         after_long_help = "Examples:\n  banyan sync verify\n  banyan sync verify messages --json\n\nExit 1 on drift, 4 when keys never got quiet."
     )]
     Verify(JobArgs),
-}
-
-/// `banyan events ..`
-#[derive(Debug, Subcommand)]
-pub(crate) enum EventsCommand {
-    /// Owner, forwarded, muted, lag
-    #[command(after_long_help = "Examples:\n  banyan events status\n  banyan events status --json")]
-    Status,
-    /// Outboxes of services: status, dead rows, retry
-    #[command(subcommand)]
-    Outbox(OutboxCommand),
 }
 
 /// `banyan audit`

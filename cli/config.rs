@@ -6,6 +6,7 @@
 //! from the environment or a file, and are never printed.
 
 pub(crate) mod database;
+pub(crate) mod events;
 pub(crate) mod limits;
 pub(crate) mod noise;
 pub(crate) mod problem;
@@ -40,7 +41,7 @@ pub(crate) struct Config {
     pub(crate) proxy: section::Proxy,
     pub(crate) admin: section::Admin,
     pub(crate) shadow: section::Shadow,
-    pub(crate) events: Option<section::Events>,
+    pub(crate) events: Option<events::Events>,
     pub(crate) catalogue: Catalogue,
     pub(crate) contexts: BTreeMap<ContextName, ContextPlaces>,
     /// Where answers of an endpoint say which version of their data they show.
@@ -64,8 +65,8 @@ pub(crate) struct ContextPlaces {
     pub(crate) new: String,
     /// Databases of the sides, for sync jobs.
     pub(crate) databases: BTreeMap<Side, String>,
-    /// Routing-key patterns of its events.
-    pub(crate) events: Vec<String>,
+    /// Which events are its own.
+    pub(crate) events: events::ContextEvents,
     /// What shadow reads may cost it.
     pub(crate) shadow: limits::ContextShadow,
 }
@@ -156,7 +157,7 @@ fn read(file: &Path, text: &str, root: &Section<'_>) -> Option<Config> {
     let shadow = section::Shadow::read(&root.section("shadow"), text, &base);
     let routes = routes::read(root, text, &base);
     let jobs = database::read_jobs(root, &routes);
-    let events = section::Events::read(&root.section("events"), &base);
+    let events = events::Events::read(&root.section("events"), &base);
     let expects = routes::read_expects(root, &routes);
     Some(Config {
         file: file.to_owned(),

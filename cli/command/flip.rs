@@ -151,6 +151,7 @@ fn answer(committed: &Committed, applied: &Applied, change: &Change, output: &Ou
         Change::Flip { .. }
         | Change::RollbackEndpoint { .. }
         | Change::RollbackContext { .. }
+        | Change::MoveOwner { .. }
         | Change::Adopt => {}
     }
     output.line(&applied_line(generation, applied, output));
@@ -180,7 +181,8 @@ pub(crate) fn endpoint(config: &Config, name: &str) -> Result<EndpointName, Fail
     found.map(|found| (*found).clone()).ok_or_else(unknown)
 }
 
-fn context(config: &Config, name: &str) -> Result<ContextName, Failure> {
+/// The declared context of this name.
+pub(crate) fn context(config: &Config, name: &str) -> Result<ContextName, Failure> {
     let known = config.catalogue.contexts.iter().map(|context| &context.name);
     let found = known.clone().find(|known| known.as_str() == name);
     found.cloned().ok_or_else(|| unknown("context", name, known.map(ContextName::as_str)))

@@ -3,6 +3,7 @@
 //! Owns `[[context]]`, `[[context.endpoint]]` and `[[expect]]`, and the checks that span them: names are
 //! unique, an endpoint belongs to its context, no two endpoints answer the same request.
 
+use super::events::ContextEvents;
 use super::limits::{self, ContextShadow};
 use super::problem::{Place, Problem, closest};
 use super::reader::{Found, Section};
@@ -54,7 +55,7 @@ fn read_context(section: &Section<'_>, text: &str, base: &Path, routes: &mut Rou
     let new = section.required("new", "\"http://127.0.0.1:4000\"", value::base_url);
     let sticky = sources(section, "sticky");
     let bound = section.or("read-your-writes-max", "60s", value::duration_ms);
-    let events = section.strings("events").unwrap_or_default();
+    let events = ContextEvents::read(section);
     let shadow = ContextShadow::read(section);
     let mut databases = BTreeMap::new();
     let keys = [
@@ -83,7 +84,6 @@ fn read_context(section: &Section<'_>, text: &str, base: &Path, routes: &mut Rou
     }
     let sticky = sticky
         .unwrap_or_else(|| vec![KeySource::Header("authorization".into()), KeySource::Address]);
-    let events = events.into_iter().map(|found| found.value).collect();
     let places = ContextPlaces { new: new.value, databases, events, shadow };
     routes.places.insert(name.value.clone(), places);
     let spec = ContextSpec { name: name.value, sticky, read_your_writes_max_ms: bound, endpoints };

@@ -1,4 +1,4 @@
-//! The sections with fixed keys: control, proxy, admin, shadow, events.
+//! The sections with fixed keys: control, proxy, admin, shadow.
 //!
 //! Each `read` takes a section and answers its values with defaults; the doc comment of a field and
 //! `reference.toml` are the operator's manual. Problems are noted in the section, never thrown.
@@ -8,8 +8,6 @@ use super::reader::Section;
 use super::record::Record;
 use super::{relative_to, url_relative_to, value};
 use banyan_diff::{Protect, RuleSet};
-use banyan_domain::Side;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -233,115 +231,6 @@ impl Shadow {
             record,
         })
     }
-}
-
-/// `[events]`: the forwarder.
-#[derive(Debug, Clone)]
-pub(crate) struct Events {
-    pub(crate) database: String,
-    pub(crate) raw: BTreeMap<Side, RawPlace>,
-    pub(crate) public_broker: String,
-    pub(crate) public_exchange: String,
-}
-
-/// Where one side publishes.
-#[derive(Debug, Clone)]
-pub(crate) struct RawPlace {
-    pub(crate) broker: String,
-    pub(crate) exchange: String,
-    pub(crate) queue: String,
-    pub(crate) queue_type: QueueType,
-}
-
-/// How RabbitMQ keeps a raw queue; the embedded broker has one kind only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum QueueType {
-    /// Replicated; the right one for a cluster.
-    Quorum,
-    /// On one node; a killed single node finds it again at once.
-    Classic,
-}
-
-impl QueueType {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "quorum" => Ok(Self::Quorum),
-            "classic" => Ok(Self::Classic),
-            other => Err(format!("must be `quorum` or `classic`, found `{other}`")),
-        }
-    }
-}
-
-impl Events {
-    pub(crate) fn read(section: &Section<'_>, base: &Path) -> Option<Self> {
-        let database = section.or("database", "sqlite:banyan-events.db", |text| {
-            if text.starts_with("sqlite:") {
-                Ok(text.to_owned())
-            } else {
-                Err("must start with `sqlite:`".to_owned())
-            }
-        });
-        let mut raw = BTreeMap::new();
-        // Different exchanges by default: on one broker a shared one would bring each side the other's events.
-        let places = [
-            (Side::Legacy, "legacy", "semantic-events"),
-            (Side::New, "new", "semantic-events-new"),
-        ];
-        for (side, key, exchange) in places {
-            let place = section.section(key);
-            let queue = format!("banyan.raw.{side}");
-            let broker = broker(&place, base, side == Side::Legacy && section.is_present());
-            let exchange = place.or("exchange", exchange, value::text);
-            let queue = place.or("queue", &queue, value::text);
-            let queue_type = place.or("queue-type", "quorum", QueueType::parse);
-            place.finish();
-            if let (Some(broker), Some(exchange), Some(queue), Some(queue_type)) =
-                (broker, exchange, queue, queue_type)
-            {
-                raw.insert(side, RawPlace { broker, exchange, queue, queue_type });
-            }
-        }
-        let public = section.section("public");
-        let public_broker = broker(&public, base, section.is_present());
-        let public_exchange = public.or("exchange", "public-events", value::text);
-        public.finish();
-        section.finish();
-        if !section.is_present() {
-            return None;
-        }
-        let public_exchange = public_exchange?;
-        let public_broker = public_broker?;
-        let clash = raw
-            .iter()
-            .find(|(_, place)| place.broker == public_broker && place.exchange == public_exchange);
-        if let Some((side, _)) = clash {
-            section.problem(
-                Problem::error(
-                    public.span(),
-                    format!("`events.public` is the raw exchange of `{side}`"),
-                )
-                .hint("consumers bind to the public exchange; give it another name or vhost"),
-            );
-        }
-        Some(Self {
-            database: url_relative_to(base, &database?),
-            raw,
-            public_broker,
-            public_exchange,
-        })
-    }
-}
-
-fn broker(section: &Section<'_>, base: &Path, needed: bool) -> Option<String> {
-    let found = secret(section, ["broker", "broker-env", "broker-file"], value::broker_url);
-    if found.is_none() && needed {
-        let name = section.name("broker");
-        section.problem(
-            Problem::error(section.span(), format!("`{name}` is missing"))
-                .hint("broker = \"embedded:events.db\", or broker-env = \"NAME\" for an amqp URL with a password"),
-        );
-    }
-    found.map(|url| url_relative_to(base, &url))
 }
 
 /// A secret: in the file, in an environment variable, or in a file of its own; at most one of them.

@@ -1,16 +1,18 @@
 //! The forwarder wired to the control store: who owns a context is read there.
 
 use crate::config::Config;
-use crate::config::section::QueueType;
+use crate::config::events::QueueType;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use async_trait::async_trait;
-use banyan_control::ControlStore;
-use banyan_domain::{ContextName, Epoch, Side};
+use banyan_control::{CommitError, ControlError, ControlStore};
+use banyan_domain::{Actor, Change, ContextName, Epoch, Side};
 use banyan_events::forwarder::{
-    ForwarderConfig, ForwarderError, Owners, OwnersError, PublicPlace, RawPlace,
+    ContextMatcher, ForwarderConfig, ForwarderError, Owners, OwnersError, PublicPlace, RawPlace,
+    RouteError, RoutePort,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The forwarder's settings, if the file has an `[events]` section.
 pub(crate) fn settings(config: &Config) -> Option<ForwarderConfig> {
@@ -18,6 +20,8 @@ pub(crate) fn settings(config: &Config) -> Option<ForwarderConfig> {
     let path = events.database.trim_start_matches("sqlite:");
     let public = PublicPlace::new(&events.public_broker, &events.public_exchange);
     let mut settings = ForwarderConfig::new("banyan", path, public);
+    settings.insertion = events.insertion;
+    settings.retention.late_max = events.quarantine_max as u64;
     for (side, place) in &events.raw {
         let mut raw = RawPlace::new(&place.broker, &place.exchange, &place.queue);
         if place.queue_type == QueueType::Classic {
@@ -26,8 +30,14 @@ pub(crate) fn settings(config: &Config) -> Option<ForwarderConfig> {
         settings = settings.raw(*side, raw);
     }
     for (context, places) in &config.contexts {
-        let keys: Vec<&str> = places.events.iter().map(String::as_str).collect();
-        settings = settings.context(context.clone(), &keys);
+        let events = &places.events;
+        settings.contexts.push(ContextMatcher {
+            context: context.clone(),
+            routing_keys: events.routing_keys.clone(),
+            kinds: events.kinds.clone(),
+            headers: events.headers.clone(),
+            pointers: events.pointers.clone(),
+        });
     }
     Some(settings)
 }
@@ -40,6 +50,59 @@ pub(crate) fn failure(error: &ForwarderError) -> Failure {
     match error.hint() {
         Some(hint) => failure.hint(hint),
         None => failure,
+    }
+}
+
+/// Moves the owner of a context's writes in the control store, for a handover.
+pub(crate) struct StoreRoute<'a> {
+    config: &'a Config,
+    store: Arc<dyn ControlStore>,
+    actor: Actor,
+    timeout: Duration,
+}
+
+impl<'a> StoreRoute<'a> {
+    pub(crate) fn new(
+        config: &'a Config,
+        store: Arc<dyn ControlStore>,
+        actor: Actor,
+        timeout: Duration,
+    ) -> Self {
+        Self { config, store, actor, timeout }
+    }
+}
+
+#[async_trait]
+impl RoutePort for StoreRoute<'_> {
+    async fn route(
+        &self,
+        context: &ContextName,
+        target: Side,
+        epoch: Epoch,
+    ) -> Result<(), RouteError> {
+        let change = Change::MoveOwner { context: context.clone(), to: target, epoch };
+        let committed = self.store.commit(&self.config.catalogue, &change, None, &self.actor).await;
+        let committed = committed.map_err(|error| match error {
+            CommitError::Refused(refusal) => RouteError::Refused(refusal.to_string()),
+            other @ (CommitError::Store(_) | CommitError::Stale { .. }) => {
+                RouteError::Unknown(other.to_string())
+            }
+        })?;
+        let unknown = |error: ControlError| RouteError::Unknown(error.to_string());
+        let generation = committed.table.generation;
+        let applied = self.store.wait_applied(generation, self.timeout).await.map_err(unknown)?;
+        if applied.is_complete() {
+            return Ok(());
+        }
+        let missing = applied.missing.join(", ");
+        Err(RouteError::Unknown(format!("no answer from the proxies {missing}")))
+    }
+
+    async fn writes_in_flight(&self) -> Result<u64, RouteError> {
+        let instances = self.store.instances().await;
+        let instances = instances.map_err(|error| RouteError::Unknown(error.to_string()))?;
+        let live = instances.iter().filter(|instance| instance.live);
+        Ok(live.map(|instance| instance.report.in_flight_writes).sum())
     }
 }
 

@@ -34,6 +34,15 @@ pub enum Change {
         /// The context.
         context: ContextName,
     },
+    /// Make a side the owner of a context: its writes and its events move together, and the epoch grows.
+    MoveOwner {
+        /// The context.
+        context: ContextName,
+        /// The next owner.
+        to: Side,
+        /// Number of the ownership that begins; greater than every one before.
+        epoch: Epoch,
+    },
     /// Refuse all forward changes.
     Freeze,
     /// Allow them again.
@@ -97,6 +106,16 @@ pub enum Refusal {
         /// Why.
         reason: String,
     },
+    /// The ownership is not newer than the one there is.
+    #[error("`{context}` is at epoch {current}, so an ownership of epoch {wanted} cannot begin")]
+    StaleEpoch {
+        /// The context.
+        context: ContextName,
+        /// Its epoch.
+        current: Epoch,
+        /// The epoch wanted.
+        wanted: Epoch,
+    },
     /// Nothing to take back.
     #[error("`{scope}` is already in phase legacy: there is nothing to roll back")]
     NothingToRollBack {
@@ -114,6 +133,7 @@ impl Refusal {
             Self::WriteEndpoint { .. } => "banyan::flip::write_endpoint",
             Self::IllegalTransition { .. } => "banyan::flip::illegal_transition",
             Self::Frozen { .. } => "banyan::flip::frozen",
+            Self::StaleEpoch { .. } => "banyan::owner::stale_epoch",
             Self::NothingToRollBack { .. } => "banyan::rollback::nothing",
         }
     }
@@ -135,6 +155,9 @@ impl Refusal {
             Self::Frozen { .. } => {
                 "banyan unfreeze --reason TEXT        (a rollback is allowed at any time)"
                     .to_owned()
+            }
+            Self::StaleEpoch { .. } => {
+                "banyan status        (somebody else has moved the context meanwhile)".to_owned()
             }
             Self::NothingToRollBack { .. } => "banyan status        (shows all phases)".to_owned(),
         }
@@ -189,6 +212,10 @@ pub fn apply(
         }
         Change::RollbackContext { context } => {
             (rollback_context(table, catalogue, context)?, false)
+        }
+        Change::MoveOwner { context, to, epoch } => {
+            let wanted = Wanted { context, to: *to, epoch: *epoch };
+            (Vec::new(), move_owner(&mut next, catalogue, &wanted, &stamp)?)
         }
         Change::Freeze => {
             let fresh = next.frozen.is_none();
@@ -279,6 +306,44 @@ fn rollback_context(
         (true, false) => Ok(steps),
         (true, true) => Err(Refusal::NothingToRollBack { scope: context.to_string() }),
     }
+}
+
+struct Wanted<'a> {
+    context: &'a ContextName,
+    to: Side,
+    epoch: Epoch,
+}
+
+/// The same ownership again changes nothing; an older one, or another owner of the same one, is refused.
+fn move_owner(
+    table: &mut RouteTable,
+    catalogue: &Catalogue,
+    wanted: &Wanted<'_>,
+    stamp: &Stamp,
+) -> Result<bool, Refusal> {
+    let Wanted { context, to, epoch } = *wanted;
+    let unknown = || Refusal::UnknownContext { name: context.clone() };
+    if catalogue.context(context).is_none() {
+        return Err(unknown());
+    }
+    // Legacy gets back what it had: a step back, which no freeze stops.
+    if let Some(freeze) = table.frozen.as_ref().filter(|_| to == Side::New) {
+        let (by, reason) = (freeze.stamp.by.clone(), freeze.stamp.reason.clone());
+        let state = table.contexts.get(context).ok_or_else(unknown)?;
+        if (state.owner, state.epoch) != (to, epoch) {
+            return Err(Refusal::Frozen { by, reason });
+        }
+    }
+    let state = table.contexts.get_mut(context).ok_or_else(unknown)?;
+    if (state.owner, state.epoch) == (to, epoch) {
+        return Ok(false);
+    }
+    if epoch <= state.epoch {
+        let (context, current) = (context.clone(), state.epoch);
+        return Err(Refusal::StaleEpoch { context, current, wanted: epoch });
+    }
+    *state = ContextState { owner: to, epoch, armed: None, stamp: stamp.clone() };
+    Ok(true)
 }
 
 fn adopt(table: &mut RouteTable, catalogue: &Catalogue, stamp: &Stamp) -> bool {

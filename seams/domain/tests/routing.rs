@@ -6,8 +6,8 @@ use banyan_domain::decide::{Refused, RequestKind};
 use banyan_domain::sticky::KeySource;
 use banyan_domain::{
     Actor, Catalogue, Change, Compiled, ContextName, ContextSpec, Decision, EndpointName,
-    EndpointSpec, Mirror, Outcome, PathTemplate, Percent, Phase, Reason, Refusal, RequestHead,
-    RouteTable, Side, apply, decide,
+    EndpointSpec, Epoch, Mirror, Outcome, PathTemplate, Percent, Phase, Reason, Refusal,
+    RequestHead, RouteTable, Side, apply, decide,
 };
 use proptest::prelude::*;
 
@@ -244,6 +244,36 @@ fn flips_are_refused_with_the_legal_phases_and_a_freeze_never_stops_a_step_back(
     assert_eq!(refused.code(), "banyan::flip::write_endpoint");
     let (same, effect) = go(&legacy, flip(Phase::Legacy)).unwrap();
     assert!(!effect.changed && same.generation == legacy.generation);
+}
+
+#[test]
+fn an_owner_moves_once_per_epoch_and_a_freeze_stops_only_the_way_forward() {
+    let context = ContextName::new("messages").unwrap();
+    let to = |to, epoch| Change::MoveOwner { context: context.clone(), to, epoch: Epoch(epoch) };
+    let go = |table: &RouteTable, change| apply(table, &catalogue(), &change, &actor());
+    let start = table_in(Phase::Shadow);
+    let (moved, effect) = go(&start, to(Side::New, 2)).unwrap();
+    assert!(effect.changed && moved.generation > start.generation);
+    assert_eq!(
+        (moved.contexts[&context].owner, moved.contexts[&context].epoch),
+        (Side::New, Epoch(2))
+    );
+    assert!(!go(&moved, to(Side::New, 2)).unwrap().1.changed, "again is harmless");
+    for stale in [to(Side::Legacy, 2), to(Side::Legacy, 1)] {
+        let refused = go(&moved, stale).unwrap_err();
+        assert!(matches!(refused, Refusal::StaleEpoch { .. }), "{refused}");
+    }
+    let (frozen, _) = go(&start, Change::Freeze).unwrap();
+    assert!(matches!(go(&frozen, to(Side::New, 2)), Err(Refusal::Frozen { .. })));
+    let (frozen, _) = go(&moved, Change::Freeze).unwrap();
+    assert!(go(&frozen, to(Side::Legacy, 3)).unwrap().1.changed, "back is never frozen");
+    assert!(!go(&frozen, to(Side::New, 2)).unwrap().1.changed, "what is so already is no step");
+    let other = Change::MoveOwner {
+        context: ContextName::new("tracks").unwrap(),
+        to: Side::New,
+        epoch: Epoch(9),
+    };
+    assert!(matches!(go(&start, other), Err(Refusal::UnknownContext { .. })));
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub mod rabbitmq;
 pub mod topology;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -58,7 +59,19 @@ impl BrokerKind {
             Self::RabbitMq => "rabbitmq",
         }
     }
+
+    /// After this silence of a process its connections are certainly dead. The embedded broker has none that could
+    /// outlive their session.
+    pub(crate) fn silence_max(self) -> Duration {
+        match self {
+            Self::Embedded => Duration::ZERO,
+            Self::RabbitMq => rabbitmq::SILENCE_MAX,
+        }
+    }
 }
+
+/// Asked before each message: a publisher that may not go on sends nothing more.
+pub type GoOn<'a> = &'a (dyn Fn() -> bool + Send + Sync);
 
 /// What a broker handle knows of its connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +112,19 @@ pub trait Broker: Send + Sync {
 
     /// Publishes in order with a window of outstanding confirms; resolves when all are durable.
     /// After an error any prefix of the messages may have been published.
-    async fn publish_all(&self, messages: Vec<Message>) -> Result<(), BrokerError>;
+    async fn publish_all(&self, messages: Vec<Message>) -> Result<(), BrokerError> {
+        self.publish_while(messages, &|| true).await
+    }
+
+    /// As [`Broker::publish_all`], for as long as `go_on` says yes.
+    ///
+    /// # Errors
+    /// Also [`BrokerError::Unconfirmed`] when `go_on` said no.
+    async fn publish_while(
+        &self,
+        messages: Vec<Message>,
+        go_on: GoOn<'_>,
+    ) -> Result<(), BrokerError>;
 
     /// Starts to consume `queue` with at most `prefetch` (at least 1) unacknowledged messages.
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
@@ -140,7 +165,16 @@ pub trait Consumer: Send {
     }
 
     /// As [`Broker::publish_all`], on the channel that it consumes from.
-    async fn publish_all(&mut self, messages: Vec<Message>) -> Result<(), BrokerError>;
+    async fn publish_all(&mut self, messages: Vec<Message>) -> Result<(), BrokerError> {
+        self.publish_while(messages, &|| true).await
+    }
+
+    /// As [`Broker::publish_while`], on the channel that it consumes from.
+    async fn publish_while(
+        &mut self,
+        messages: Vec<Message>,
+        go_on: GoOn<'_>,
+    ) -> Result<(), BrokerError>;
 
     /// Acknowledges every message up to and including `tag`.
     async fn ack_through(&mut self, tag: u64) -> Result<(), BrokerError>;

@@ -10,8 +10,14 @@
 
 mod config;
 mod decide;
+mod handover;
 mod lease;
 mod log;
+mod marker;
+mod matcher;
+mod owner;
+mod ownership;
+mod quarantine;
 mod side;
 mod status;
 mod store;
@@ -23,13 +29,26 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use banyan_domain::{ContextName, Epoch, Side};
 use futures_util::future::try_join_all;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{ContextMatcher, Dedupe, ForwarderConfig, PublicPlace, RawPlace, Retention};
+pub use config::{Dedupe, ForwarderConfig, Insertion, PublicPlace, RawPlace, Retention};
+pub(crate) use decide::content_hash;
 pub use decide::{Decision, ORIGIN_HEADER};
-pub use status::{ContextStatus, ForwarderStatus, RunState, SideStatus, status};
+pub use handover::{
+    Begun, Check, Handover, HandoverError, HandoverStep, HandoverView, Limits, Progress,
+    RouteError, RoutePort, Standing, acted_on, give_up, preflight, put,
+};
+pub use marker::{Marker, MarkerKind};
+pub use matcher::{ContextMatcher, Expected};
+pub use quarantine::{
+    AuditRow, LateEvent, Operator, QuarantineError, Resolution, Selection, resolve,
+};
+pub use status::{
+    ContextStatus, ForwarderStatus, HeldAt, RunState, SideStatus, routed_copies, status,
+};
 
-use self::lease::Lease;
+use self::lease::{Lease, Taken};
 use self::side::SideLoop;
 use self::store::Store;
 use crate::backoff::Backoff;
@@ -71,10 +90,14 @@ pub enum Step {
     Marked,
     /// Acknowledged.
     Acked,
+    /// A marker was acted on, not yet acknowledged.
+    Met,
+    /// Released late events are confirmed, not yet marked.
+    Released,
 }
 
 impl Step {
-    /// All steps in order.
+    /// The steps of every batch, in order.
     pub const ALL: [Self; 5] =
         [Self::Received, Self::Decided, Self::Published, Self::Marked, Self::Acked];
 }
@@ -175,6 +198,10 @@ pub struct Forwarder {
     store: Store,
     owners: Arc<dyn Owners>,
     pause: Arc<dyn Pause>,
+    /// Told when a marker was acted on, for the other side's queue that may wait for it.
+    moved: Notify,
+    /// Whether exchanges, queues and bindings are left as they are.
+    is_detached: bool,
 }
 
 impl Forwarder {
@@ -188,13 +215,26 @@ impl Forwarder {
     ) -> Result<Self, ForwarderError> {
         config.check()?;
         let store = Store::open(&config.database).await?;
-        Ok(Self { config, store, owners, pause: Arc::new(NoPause) })
+        Ok(Self {
+            config,
+            store,
+            owners,
+            pause: Arc::new(NoPause),
+            moved: Notify::new(),
+            is_detached: false,
+        })
     }
 
     /// Sets the port that is called at each step.
     #[must_use]
     pub fn with_pause(mut self, pause: Arc<dyn Pause>) -> Self {
         self.pause = pause;
+        self
+    }
+
+    /// Declares nothing: its raw queue may hang on nothing any more.
+    pub(crate) fn detached(mut self) -> Self {
+        self.is_detached = true;
         self
     }
 
@@ -231,27 +271,86 @@ impl Forwarder {
         lease: &mut Lease,
         cancel: &CancellationToken,
     ) -> Result<(), ForwarderError> {
-        while !lease.take(&self.store).await? {
-            self.report(RunState::Standby, lease, "another forwarder holds the lease").await;
-            tokio::select! {
-                () = cancel.cancelled() => return Ok(()),
-                () = tokio::time::sleep(lease.renew_every()) => {}
-            }
-        }
+        let Some(taken) = self.wait_for_lease(lease, cancel).await? else { return Ok(()) };
         let brokers = tokio::select! {
             () = cancel.cancelled() => return Ok(()),
-            brokers = Brokers::ready(&self.config) => brokers?,
+            brokers = Brokers::ready(&self.config, self.is_detached) => brokers?,
         };
+        if !self.outwait(taken, lease, &brokers, cancel).await? {
+            return Ok(());
+        }
+        self.learn_owners().await?;
         let mut sides = Vec::with_capacity(self.config.raw.len());
         for side in self.config.raw.keys() {
             let parts = SideParts { forwarder: self, lease, brokers: &brokers };
-            sides.push(SideLoop::start(&parts, *side).await?);
+            sides.push(SideLoop::new(&parts, *side)?);
         }
         self.report(RunState::Running, lease, "forwarding").await;
         // Both kinds of loop run until cancelled; the first error ends all of them.
         let sides = try_join_all(sides.into_iter().map(|side| side.run(cancel.clone())));
         tokio::try_join!(sides, self.keep(lease, &brokers, cancel))?;
         Ok(())
+    }
+
+    /// Takes in who owns each context while it is quiet: an ownership that changes before the first event would be taken
+    /// for the first one. A context that cannot be asked for is learnt at its first event.
+    async fn learn_owners(&self) -> Result<(), ForwarderError> {
+        for matcher in &self.config.contexts {
+            match self.owners.owner(&matcher.context).await {
+                Ok(told) => drop(handover::standing(&self.store, &matcher.context, told).await?),
+                Err(error) => tracing::warn!(%error, "an owner is not known yet"),
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` when cancelled.
+    async fn wait_for_lease(
+        &self,
+        lease: &mut Lease,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Taken>, ForwarderError> {
+        loop {
+            match lease.take(&self.store).await? {
+                Taken::No => {}
+                taken @ (Taken::Freely | Taken::FromSilent(_)) => return Ok(Some(taken)),
+            }
+            self.report(RunState::Standby, lease, "another forwarder holds the lease").await;
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(None),
+                () = tokio::time::sleep(lease.renew_every()) => {}
+            }
+        }
+    }
+
+    /// When events are not published on the channel they come from, a silent leader's connection to the public place
+    /// may outlive its raw queue. Then the broker must have dropped it before anybody else publishes. `false` when
+    /// cancelled.
+    async fn outwait(
+        &self,
+        taken: Taken,
+        lease: &Lease,
+        brokers: &Brokers,
+        cancel: &CancellationToken,
+    ) -> Result<bool, ForwarderError> {
+        let Taken::FromSilent(silence) = taken else { return Ok(true) };
+        let public = &self.config.public.broker;
+        if self.config.raw.values().all(|raw| raw.broker == *public) {
+            return Ok(true);
+        }
+        let silence_max = brokers.get("public", public)?.kind().silence_max();
+        let until = Instant::now() + silence_max.saturating_sub(silence);
+        while Instant::now() < until {
+            let reason = "waits until the broker has dropped the silent leader's connections";
+            self.report(RunState::Waiting, lease, reason).await;
+            let left = until.saturating_duration_since(Instant::now());
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(false),
+                () = tokio::time::sleep(left.min(lease.renew_every())) => {}
+            }
+            lease.renew(&self.store).await?;
+        }
+        Ok(true)
     }
 
     /// Renews the lease, trims the log and reports, until cancelled.
@@ -269,12 +368,27 @@ impl Forwarder {
             }
             lease.renew(&self.store).await?;
             self.report(RunState::Running, lease, &brokers.reason()).await;
-            brokers.measure(&self.config).await;
+            self.measure(brokers).await?;
             if trimmed.elapsed() > TRIM_EVERY {
                 trimmed = Instant::now();
                 self.store.trim(&self.config.retention).await?;
             }
         }
+    }
+
+    /// Depth and age of the raw queues, depth of the quarantine.
+    async fn measure(&self, brokers: &Brokers) -> Result<(), ForwarderError> {
+        for (side, raw) in &self.config.raw {
+            if let Some(broker) = brokers.by_url.get(&raw.broker)
+                && let Ok(depth) = broker.depth(&raw.queue).await
+            {
+                metrics::raw_depth(*side, depth);
+                let age_ms = self.store.note_depth(*side, depth).await?;
+                metrics::raw_age(*side, age_ms / 1_000);
+            }
+        }
+        metrics::quarantine_depth(self.store.late_waiting().await?);
+        Ok(())
     }
 
     async fn report(&self, state: RunState, lease: &Lease, reason: &str) {
@@ -299,10 +413,12 @@ struct Brokers {
 }
 
 impl Brokers {
-    /// Connected, and everything declared.
-    async fn ready(config: &ForwarderConfig) -> Result<Self, ForwarderError> {
+    /// Connected, and everything declared unless detached.
+    async fn ready(config: &ForwarderConfig, is_detached: bool) -> Result<Self, ForwarderError> {
         let brokers = Self::connect(config).await?;
-        brokers.declare(config).await?;
+        if !is_detached {
+            brokers.declare(config).await?;
+        }
         Ok(brokers)
     }
 
@@ -323,13 +439,21 @@ impl Brokers {
 
     async fn declare(&self, config: &ForwarderConfig) -> Result<(), ForwarderError> {
         let public = &config.public;
+        // A tap needs no public place; a wrap has made it in the kind of the exchange that it wraps.
+        if matches!(config.insertion, Insertion::Tap | Insertion::Wrap) {
+            return self.declare_raw(config).await;
+        }
         let exchange = Topology::new().exchange(&public.exchange, public.exchange_kind);
         let broker = self.get("public", &public.broker)?;
         broker.declare(&exchange).await.map_err(ForwarderError::broker("public"))?;
+        self.declare_raw(config).await
+    }
+
+    async fn declare_raw(&self, config: &ForwarderConfig) -> Result<(), ForwarderError> {
         for (side, raw) in &config.raw {
             let place = format!("raw {side}");
             let broker = self.get(&place, &raw.broker)?;
-            let declared = broker.declare(&raw.topology()).await;
+            let declared = broker.declare(&raw.topology(config.insertion)).await;
             declared.map_err(ForwarderError::broker(place))?;
         }
         Ok(())
@@ -345,15 +469,5 @@ impl Brokers {
                 broker::BrokerState::Disconnected { reason } => Some(reason),
             })
             .unwrap_or_else(|| "forwarding".to_owned())
-    }
-
-    async fn measure(&self, config: &ForwarderConfig) {
-        for (side, raw) in &config.raw {
-            if let Some(broker) = self.by_url.get(&raw.broker)
-                && let Ok(depth) = broker.depth(&raw.queue).await
-            {
-                metrics::raw_depth(*side, depth);
-            }
-        }
     }
 }

@@ -9,6 +9,9 @@
 
 pub mod backoff;
 pub mod broker;
+pub mod doctor;
 pub mod envelope;
 pub mod forwarder;
+pub mod management;
 mod metrics;
+pub mod wrap;

@@ -43,6 +43,20 @@ static RUNNING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 });
 static LAG: LazyLock<IntGaugeVec> =
     LazyLock::new(|| gauge("banyan_events_lag_events", "Events waiting in a raw queue", &["side"]));
+static LAG_SECONDS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "At most so old is the oldest event waiting in a raw queue";
+    gauge("banyan_events_lag_seconds_max", help, &["side"])
+});
+static RELEASED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Late events that an operator released and that were published";
+    counter("banyan_events_released_total", help, &["side"])
+});
+static QUARANTINE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    gauge("banyan_events_quarantine_events", "Late events that wait for an operator", &[])
+});
+static HELD: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    gauge("banyan_events_held", "1 while a raw queue waits at a marker of a handover", &["side"])
+});
 static BATCH: LazyLock<HistogramVec> = LazyLock::new(|| {
     let help = "Time from receiving a batch of events to its acknowledgement";
     build(HistogramVec::new(HistogramOpts::new("banyan_events_batch_seconds", help), &["side"]))
@@ -114,6 +128,26 @@ pub(crate) fn raw_depth(side: Side, events: u64) {
     LAG.with_label_values(&[side.as_str()]).set(i64::try_from(events).unwrap_or(i64::MAX));
 }
 
+/// The oldest event of a raw queue is at most so old.
+pub(crate) fn raw_age(side: Side, seconds_max: i64) {
+    LAG_SECONDS.with_label_values(&[side.as_str()]).set(seconds_max);
+}
+
+/// Released late events went public.
+pub(crate) fn released(side: Side, events: usize) {
+    RELEASED.with_label_values(&[side.as_str()]).inc_by(events as u64);
+}
+
+/// Late events were counted.
+pub(crate) fn quarantine_depth(events: u64) {
+    QUARANTINE.with_label_values(&[]).set(i64::try_from(events).unwrap_or(i64::MAX));
+}
+
+/// A raw queue waits at a marker, or goes on.
+pub(crate) fn held(side: Side, held: bool) {
+    HELD.with_label_values(&[side.as_str()]).set(i64::from(held));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,7 +162,11 @@ mod tests {
         forwarder_restarted();
         forwarder_state(true);
         raw_depth(Side::Legacy, 3);
+        raw_age(Side::Legacy, 1);
+        released(Side::New, 1);
+        quarantine_depth(0);
+        held(Side::New, false);
         let names: Vec<_> = prometheus::gather().iter().map(|m| m.get_name().to_owned()).collect();
-        assert!(names.iter().filter(|name| name.starts_with("banyan_events_")).count() >= 8);
+        assert!(names.iter().filter(|name| name.starts_with("banyan_events_")).count() >= 12);
     }
 }

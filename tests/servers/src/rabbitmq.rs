@@ -13,7 +13,7 @@ const USER: &str = "tester";
 const PASSWORD: &str = "practice";
 /// Salted SHA-256 of `PASSWORD`, as RabbitMQ stores it.
 const PASSWORD_HASH: &str = "AQIDBBK+WETjH8brEholXX0pi8eRjo/c9XicWZdAGDAtZ/PG";
-const VHOSTS: usize = 32;
+const VHOSTS: usize = 96;
 
 /// A running node.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub struct RabbitMq {
     epmd: Child,
     _watchdog: Watchdog,
     next_vhost: AtomicUsize,
+    management: Option<u16>,
 }
 
 /// Starts RabbitMQ.
@@ -29,10 +30,23 @@ pub struct RabbitMq {
 /// # Errors
 /// Why it cannot, such as that it is not installed.
 pub fn rabbitmq() -> Result<RabbitMq, String> {
+    start(None)
+}
+
+/// Starts RabbitMQ with its management API, which costs some seconds more.
+///
+/// # Errors
+/// Why it cannot, such as that it is not installed.
+pub fn rabbitmq_with_management() -> Result<RabbitMq, String> {
+    let [port] = free_ports()?;
+    start(Some(port))
+}
+
+fn start(management: Option<u16>) -> Result<RabbitMq, String> {
     let program = find(&["rabbitmq-server"], &["/usr/lib/rabbitmq/bin"])?;
     let directory = directory()?;
     let [port, epmd_port, dist_port] = free_ports()?;
-    write_config(directory.path()).map_err(|error| error.to_string())?;
+    write_config(directory.path(), management).map_err(|error| error.to_string())?;
     let ports = Ports { port, epmd: epmd_port, dist: dist_port };
     let mut epmd = Command::new("epmd");
     environment(&mut epmd, directory.path(), &ports);
@@ -42,18 +56,23 @@ pub fn rabbitmq() -> Result<RabbitMq, String> {
     let mut start = Command::new(program);
     environment(&mut start, directory.path(), &ports);
     let server = boot(start, port, directory, speaks_amqp)?;
-    Ok(RabbitMq { server, epmd, _watchdog: watchdog, next_vhost: AtomicUsize::new(0) })
+    Ok(RabbitMq { server, epmd, _watchdog: watchdog, next_vhost: AtomicUsize::new(0), management })
 }
 
 impl RabbitMq {
     /// The URL of a virtual host that nobody has used yet.
     ///
     /// # Panics
-    /// After 32 of them.
+    /// After 96 of them.
     pub fn fresh_url(&self) -> String {
         let vhost = self.next_vhost.fetch_add(1, Ordering::Relaxed);
         assert!(vhost < VHOSTS, "raise VHOSTS");
         format!("amqp://{USER}:{PASSWORD}@127.0.0.1:{}/t{vhost}", self.server.port())
+    }
+
+    /// The URL of the management API, with user and password; `None` when it was started without.
+    pub fn management_url(&self) -> Option<String> {
+        self.management.map(|port| format!("http://{USER}:{PASSWORD}@127.0.0.1:{port}"))
     }
 
     /// The node, to kill and start again.
@@ -96,7 +115,7 @@ fn environment(command: &mut Command, directory: &Path, ports: &Ports) {
         .env("RABBITMQ_CONF_ENV_FILE", path("absent.env"));
 }
 
-fn write_config(directory: &Path) -> std::io::Result<()> {
+fn write_config(directory: &Path, management: Option<u16>) -> std::io::Result<()> {
     let each = |line: fn(usize) -> String| (0..VHOSTS).map(line).collect::<Vec<_>>().join(",");
     let vhosts = each(|n| format!("{{\"name\":\"t{n}\"}}"));
     let permissions = each(|n| {
@@ -110,13 +129,17 @@ fn write_config(directory: &Path) -> std::io::Result<()> {
          \"vhosts\":[{vhosts}],\"permissions\":[{permissions}]}}"
     );
     std::fs::write(directory.join("definitions.json"), definitions)?;
+    let listener = management.map_or_else(String::new, |port| {
+        format!("management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {port}\n")
+    });
     let config = format!(
         "load_definitions = {}\nloopback_users = none\ndisk_free_limit.absolute = 1MB\n\
-         vm_memory_high_watermark.absolute = 400MB\n",
+         vm_memory_high_watermark.absolute = 400MB\n{listener}",
         directory.join("definitions.json").display()
     );
     std::fs::write(directory.join("rabbitmq.conf"), config)?;
-    std::fs::write(directory.join("plugins"), "[].")
+    let plugins = if management.is_some() { "[rabbitmq_management]." } else { "[]." };
+    std::fs::write(directory.join("plugins"), plugins)
 }
 
 /// A listening port is not yet a broker: it must answer the protocol header with a method frame.

@@ -21,7 +21,9 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use self::actor::{Acked, Answer, Command, Request};
-use super::{Broker, BrokerError, BrokerKind, BrokerState, Consumer, Delivery, Message, Topology};
+use super::{
+    Broker, BrokerError, BrokerKind, BrokerState, Consumer, Delivery, GoOn, Message, Topology,
+};
 use crate::metrics;
 
 /// How long a consumer that stopped beating keeps its queue, unless the URL says otherwise.
@@ -137,9 +139,14 @@ async fn publish_windows(
     requests: &mpsc::Sender<Request>,
     session: Option<i64>,
     messages: Vec<Message>,
+    go_on: GoOn<'_>,
 ) -> Result<(), BrokerError> {
     let mut messages = messages.into_iter().peekable();
     while messages.peek().is_some() {
+        if !go_on() {
+            let reason = "the publisher may not go on".to_owned();
+            return Err(BrokerError::Unconfirmed { reason });
+        }
         let window: Vec<Message> = messages.by_ref().take(WINDOW).collect();
         window.iter().try_for_each(Message::validate)?;
         let count = window.len();
@@ -167,11 +174,15 @@ impl Broker for EmbeddedBroker {
         self.ask(Command::Declare { topology: topology.clone() }).await.map(drop)
     }
 
-    async fn publish_all(&self, messages: Vec<Message>) -> Result<(), BrokerError> {
+    async fn publish_while(
+        &self,
+        messages: Vec<Message>,
+        go_on: GoOn<'_>,
+    ) -> Result<(), BrokerError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(BrokerError::Closed);
         }
-        publish_windows(&self.requests, None, messages).await
+        publish_windows(&self.requests, None, messages, go_on).await
     }
 
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
@@ -245,8 +256,12 @@ impl Consumer for EmbeddedConsumer {
         }
     }
 
-    async fn publish_all(&mut self, messages: Vec<Message>) -> Result<(), BrokerError> {
-        publish_windows(&self.requests, Some(self.session), messages).await
+    async fn publish_while(
+        &mut self,
+        messages: Vec<Message>,
+        go_on: GoOn<'_>,
+    ) -> Result<(), BrokerError> {
+        publish_windows(&self.requests, Some(self.session), messages, go_on).await
     }
 
     async fn ack_through(&mut self, tag: u64) -> Result<(), BrokerError> {

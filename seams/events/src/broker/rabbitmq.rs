@@ -8,6 +8,7 @@
 //! What must stay true: nothing is ever requeued by a negative acknowledgement (that would reorder a quorum
 //! queue); every wait on the broker has an end; a publish whose confirm is missing is reported as unknown.
 
+pub(crate) mod change;
 mod channel;
 mod convert;
 
@@ -28,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::channel::RabbitConsumer;
 use super::{
-    Broker, BrokerError, BrokerKind, BrokerState, Consumer, ExchangeKind, Message, QueueOptions,
-    Topology,
+    Broker, BrokerError, BrokerKind, BrokerState, Consumer, ExchangeKind, GoOn, Message,
+    QueueOptions, Topology,
 };
 use crate::backoff::Backoff;
 use crate::metrics;
@@ -40,8 +41,11 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const LINK_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for an answer to a declare, consume or close.
 pub(super) const REPLY_MAX: Duration = Duration::from_secs(10);
-/// Seconds between heartbeats; the usual 60 would let a paused leader block a failover for two minutes.
-const HEARTBEAT_SECONDS: u16 = 10;
+/// Seconds between heartbeats; the broker drops a silent connection after at most twice that. The usual 60 would let a
+/// paused leader block a failover for two minutes.
+const HEARTBEAT_SECONDS: u16 = 5;
+/// After this silence of a process the broker has certainly dropped its connections: two heartbeats and a margin.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(2 * HEARTBEAT_SECONDS as u64 + 2);
 /// First and longest wait between two tries to connect.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How often the connection is looked at besides listening to its events.
@@ -280,8 +284,8 @@ fn queue_arguments(options: &QueueOptions) -> FieldTable {
     }
     if let Some(length_max) = options.max_length {
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(i64::from(length_max)));
-        let refuse = AMQPValue::LongString("reject-publish".into());
-        arguments.insert("x-overflow".into(), refuse);
+        let overflow = if options.drops_oldest { "drop-head" } else { "reject-publish" };
+        arguments.insert("x-overflow".into(), AMQPValue::LongString(overflow.into()));
     }
     arguments
 }
@@ -334,10 +338,14 @@ impl Broker for RabbitBroker {
         Ok(())
     }
 
-    async fn publish_all(&self, messages: Vec<Message>) -> Result<(), BrokerError> {
+    async fn publish_while(
+        &self,
+        messages: Vec<Message>,
+        go_on: GoOn<'_>,
+    ) -> Result<(), BrokerError> {
         messages.iter().try_for_each(Message::validate)?;
         let channel = self.publisher().await?;
-        let result = channel::publish_confirmed(&channel, &messages).await;
+        let result = channel::publish_confirmed(&channel, &messages, go_on).await;
         if result.is_err() {
             // The channel may be half dead; other publishers on it get errors of their own.
             *self.shared.publisher.lock().await = None;

@@ -30,11 +30,15 @@ pub struct QueueOptions {
     /// Most messages waiting; a publish beyond it is refused, never dropped.
     /// `None`: 1,000,000 on the embedded broker, RabbitMQ's own alarms there.
     pub max_length: Option<u32>,
+    /// Beyond `max_length` the oldest waiting message is dropped instead of the publish being refused. Only for
+    /// queues beside the stream, whose loss harms nobody. Default: off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drops_oldest: bool,
 }
 
 impl Default for QueueOptions {
     fn default() -> Self {
-        Self { single_active_consumer: true, quorum: true, max_length: None }
+        Self { single_active_consumer: true, quorum: true, max_length: None, drops_oldest: false }
     }
 }
 
@@ -48,6 +52,14 @@ impl QueueOptions {
     #[must_use]
     pub fn max_length(mut self, messages: u32) -> Self {
         self.max_length = Some(messages);
+        self
+    }
+
+    /// Keeps only the newest messages: for a queue beside the stream.
+    #[must_use]
+    pub fn drop_oldest_beyond(mut self, messages: u32) -> Self {
+        self.max_length = Some(messages);
+        self.drops_oldest = true;
         self
     }
 

@@ -10,16 +10,21 @@ use std::time::Duration;
 use banyan_domain::{ContextName, Side};
 
 use super::ForwarderError;
-use crate::broker::{ExchangeKind, QueueOptions, Topology, topic_matches};
+use super::matcher::ContextMatcher;
+use crate::broker::{ExchangeKind, Message, QueueOptions, Topology};
+
+/// Most events that wait in the queue of a tap.
+const TAP_LENGTH_MAX: u32 = 50_000;
 
 /// A forwarder's configuration.
 ///
-/// Legacy is led to the raw place in one of two ways, both without touching its code: another virtual host
-/// or file in its broker URL (the exchange keeps its name), or another exchange name on the same broker.
+/// Legacy is led to the raw place in one of the ways of [`Insertion`], all without touching its code.
 #[derive(Debug, Clone)]
 pub struct ForwarderConfig {
     /// Forwarders of the same name and store take turns: one leads, the others stand by.
     pub name: String,
+    /// How it is put between the monolith and its consumers.
+    pub insertion: Insertion,
     /// Where each side publishes.
     pub raw: BTreeMap<Side, RawPlace>,
     /// Where consumers listen.
@@ -39,6 +44,44 @@ pub struct ForwarderConfig {
     pub retention: Retention,
     /// Larger bodies are not kept in the log (they are forwarded all the same).
     pub logged_body_bytes_max: usize,
+}
+
+/// How the forwarder is put between the monolith and its consumers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Insertion {
+    /// Beside the stream: it binds queues of its own to the exchanges that are in use, records and decides, and
+    /// publishes nothing. The first step of an adoption. A tap that nobody reads drops its oldest events.
+    Tap,
+    /// The monolith's broker URL names another virtual host or file; its exchange keeps its name.
+    #[default]
+    Vhost,
+    /// The monolith publishes to another exchange of the same virtual host.
+    Exchange,
+    /// Nothing of the monolith is changed: its exchange becomes the raw one, and its bindings move to the public one.
+    Wrap,
+}
+
+impl Insertion {
+    /// All ways, the harmless one first.
+    pub const ALL: [Self; 4] = [Self::Tap, Self::Vhost, Self::Exchange, Self::Wrap];
+
+    /// Its word in configuration and output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tap => "tap",
+            Self::Vhost => "vhost",
+            Self::Exchange => "exchange",
+            Self::Wrap => "wrap",
+        }
+    }
+
+    /// Whether the sides' exchanges belong to applications that declare them in their own way.
+    const fn exchange_is_foreign(self) -> bool {
+        match self {
+            Self::Tap | Self::Wrap => true,
+            Self::Vhost | Self::Exchange => false,
+        }
+    }
 }
 
 /// Where one side publishes.
@@ -66,15 +109,6 @@ pub struct PublicPlace {
     pub exchange: String,
     /// How that exchange routes.
     pub exchange_kind: ExchangeKind,
-}
-
-/// Which events belong to a context.
-#[derive(Debug, Clone)]
-pub struct ContextMatcher {
-    /// The context.
-    pub context: ContextName,
-    /// Topic patterns on the routing key, such as `message.*`.
-    pub routing_keys: Vec<String>,
 }
 
 /// What a duplicate is recognised by.
@@ -121,11 +155,18 @@ impl RawPlace {
         }
     }
 
-    pub(super) fn topology(&self) -> Topology {
-        Topology::new()
-            .exchange(&self.exchange, self.exchange_kind)
-            .queue(&self.queue, self.queue_options)
-            .bind(&self.queue, &self.exchange, "#")
+    pub(super) fn topology(&self, insertion: Insertion) -> Topology {
+        let topology = if insertion.exchange_is_foreign() {
+            Topology::new()
+        } else {
+            Topology::new().exchange(&self.exchange, self.exchange_kind)
+        };
+        // A tap must never be the reason why the monolith's publishes are refused or its broker fills up.
+        let options = match insertion {
+            Insertion::Tap => self.queue_options.drop_oldest_beyond(TAP_LENGTH_MAX),
+            Insertion::Vhost | Insertion::Exchange | Insertion::Wrap => self.queue_options,
+        };
+        topology.queue(&self.queue, options).bind(&self.queue, &self.exchange, "#")
     }
 }
 
@@ -145,6 +186,7 @@ impl ForwarderConfig {
     pub fn new(name: impl Into<String>, database: impl Into<PathBuf>, public: PublicPlace) -> Self {
         Self {
             name: name.into(),
+            insertion: Insertion::default(),
             raw: BTreeMap::new(),
             public,
             contexts: Vec::new(),
@@ -167,8 +209,7 @@ impl ForwarderConfig {
     /// Adds a context and its routing keys.
     #[must_use]
     pub fn context(mut self, context: ContextName, routing_keys: &[&str]) -> Self {
-        let routing_keys = routing_keys.iter().map(|key| (*key).to_owned()).collect();
-        self.contexts.push(ContextMatcher { context, routing_keys });
+        self.contexts.push(ContextMatcher::new(context).routing_keys(routing_keys));
         self
     }
 
@@ -178,14 +219,10 @@ impl ForwarderConfig {
         raw.chain([("public".to_owned(), self.public.broker.as_str())])
     }
 
-    /// The context of a routing key; the first match counts.
-    pub(super) fn context_of(&self, routing_key: &str) -> Option<&ContextName> {
-        self.contexts
-            .iter()
-            .find(|matcher| {
-                matcher.routing_keys.iter().any(|pattern| topic_matches(pattern, routing_key))
-            })
-            .map(|matcher| &matcher.context)
+    /// The context of an event; the first match counts.
+    pub(super) fn context_of(&self, message: &Message) -> Option<&ContextName> {
+        let matches = |matcher: &&ContextMatcher| matcher.matches(message);
+        self.contexts.iter().find(matches).map(|matcher| &matcher.context)
     }
 
     /// Refuses what contradicts itself.
@@ -201,7 +238,8 @@ impl ForwarderConfig {
             return refuse("the raw place of `legacy` is missing".to_owned());
         }
         for (side, raw) in &self.raw {
-            if raw.broker == self.public.broker && raw.exchange == self.public.exchange {
+            let same = raw.broker == self.public.broker && raw.exchange == self.public.exchange;
+            if same && self.insertion != Insertion::Tap {
                 return refuse(format!(
                     "the raw exchange of `{side}` is the public one; give it another name or broker"
                 ));
@@ -235,9 +273,10 @@ mod tests {
     fn an_event_belongs_to_the_first_context_that_matches() {
         let other = ContextName::new("rest").unwrap();
         let config = config().context(other.clone(), &["#.sent", "track.#"]);
-        assert_eq!(config.context_of("message.sent").unwrap().as_str(), "messages");
-        assert_eq!(config.context_of("track.played"), Some(&other));
-        assert_eq!(config.context_of("user.followed"), None);
+        let of = |key: &str| config.context_of(&Message::new("raw.legacy", key, Vec::new()));
+        assert_eq!(of("message.sent").unwrap().as_str(), "messages");
+        assert_eq!(of("track.played"), Some(&other));
+        assert_eq!(of("user.followed"), None);
     }
 
     #[test]

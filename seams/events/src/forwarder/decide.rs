@@ -3,10 +3,11 @@
 //! What must stay true: an event of the side that does not own the context is never published, whatever else
 //! is known; the function is total.
 
-use banyan_domain::{Epoch, Side};
+use banyan_domain::Side;
 use serde::{Deserialize, Serialize};
 
 use super::config::Dedupe;
+use super::ownership::Ownership;
 use crate::broker::Message;
 
 /// A header that says where a write came from. `sync`, `replay` and `shadow` are never announced: the side
@@ -21,7 +22,7 @@ pub enum Decision {
     Forward,
     /// The other side's: recorded only.
     Mute,
-    /// Of the side that owned the context until the last change: kept for an operator.
+    /// Of a side that owned the context and was sealed: kept for an operator.
     Late,
     /// The emitter sent it before: not published again.
     Dup,
@@ -58,15 +59,6 @@ impl Decision {
     }
 }
 
-/// Who owns a context, as far as the forwarder has acted on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ownership {
-    pub(super) owner: Side,
-    pub(super) epoch: Epoch,
-    /// The owner before the last change that this store has seen.
-    pub(super) previous: Option<Side>,
-}
-
 /// Decides about an event seen for the first time. `ownership` is `None` for an event of no context.
 pub(super) fn decide(side: Side, ownership: Option<Ownership>, message: &Message) -> Decision {
     let Some(ownership) = ownership else {
@@ -78,10 +70,10 @@ pub(super) fn decide(side: Side, ownership: Option<Ownership>, message: &Message
     if is_copy(message) {
         return Decision::Mute;
     }
-    if ownership.owner == side {
+    if ownership.owner == side && ownership.opened {
         return Decision::Forward;
     }
-    if ownership.previous == Some(side) { Decision::Late } else { Decision::Mute }
+    if ownership.sealed.of(side) { Decision::Late } else { Decision::Mute }
 }
 
 fn is_copy(message: &Message) -> bool {
@@ -107,7 +99,7 @@ fn cloud_event_key(message: &Message) -> Option<String> {
 }
 
 /// Hash of everything that is passed on, so that a redelivery without an id is recognised.
-pub(super) fn content_hash(message: &Message) -> String {
+pub(crate) fn content_hash(message: &Message) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut properties = message.properties.clone();
     // RabbitMQ gives an empty header table back as none when it redelivers.
@@ -126,41 +118,44 @@ pub(super) fn content_hash(message: &Message) -> String {
 
 #[cfg(test)]
 mod tests {
+    use banyan_domain::Epoch;
+
+    use super::super::ownership::Sealed;
     use super::*;
 
     fn event() -> Message {
         Message::new("raw", "message.sent", b"{}".to_vec())
     }
 
-    fn owned_by(owner: Side, previous: Option<Side>) -> Ownership {
-        Ownership { owner, epoch: Epoch(3), previous }
+    fn owned_by(owner: Side) -> Ownership {
+        Ownership::first(owner, Epoch(1))
     }
 
     #[test]
     fn the_owner_is_forwarded_and_the_other_side_is_not() {
         for owner in Side::ALL {
-            for previous in [None, Some(Side::Legacy), Some(Side::New)] {
-                let of_owner = decide(owner, Some(owned_by(owner, previous)), &event());
-                let of_other = decide(owner.other(), Some(owned_by(owner, previous)), &event());
-                assert_eq!(of_owner, Decision::Forward);
-                assert!(!of_other.publishes(), "{owner} {previous:?}");
+            for sealed in [Sealed::default(), Sealed { legacy: true, new: true }] {
+                let ownership = Ownership { sealed, ..owned_by(owner) };
+                assert_eq!(decide(owner, Some(ownership), &event()), Decision::Forward);
+                let of_other = decide(owner.other(), Some(ownership), &event());
+                assert!(!of_other.publishes(), "{owner} {sealed:?}");
+                let before_open = Ownership { opened: false, ..ownership };
+                assert!(!decide(owner, Some(before_open), &event()).publishes(), "before its open");
             }
         }
     }
 
     #[test]
-    fn a_straggler_of_the_last_owner_is_late_and_not_just_muted() {
-        let decision =
-            decide(Side::Legacy, Some(owned_by(Side::New, Some(Side::Legacy))), &event());
-        assert_eq!(decision, Decision::Late);
-        let decision = decide(Side::New, Some(owned_by(Side::Legacy, None)), &event());
-        assert_eq!(decision, Decision::Mute);
+    fn a_straggler_of_a_sealed_side_is_late_and_not_just_muted() {
+        let after_seal = Ownership::first(Side::New, Epoch(2));
+        assert_eq!(decide(Side::Legacy, Some(after_seal), &event()), Decision::Late);
+        assert_eq!(decide(Side::New, Some(owned_by(Side::Legacy)), &event()), Decision::Mute);
     }
 
     #[test]
     fn a_copied_write_is_not_announced_even_by_the_owner() {
         let copy = event().header(ORIGIN_HEADER, "sync");
-        assert_eq!(decide(Side::New, Some(owned_by(Side::New, None)), &copy), Decision::Mute);
+        assert_eq!(decide(Side::New, Some(owned_by(Side::New)), &copy), Decision::Mute);
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! The log of decisions: one row per event, written before anything is published.
 //!
 //! What must stay true: a batch is decided in one transaction together with the check of the lease; a row that
-//! is already there gives its decision again; the owner that is acted on never goes back in epochs.
+//! is already there gives its decision again. Whose turn it is, is in `owner`; late events are in `quarantine`.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use banyan_domain::{ContextName, Epoch, Side};
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::config::Retention;
-use super::decide::{Decision, Ownership, decide};
+use super::config::{Insertion, Retention};
+use super::decide::{Decision, decide};
 use super::lease::Claim;
+use super::ownership::Ownership;
 use super::store::{Store, now_ms};
 use super::{ForwarderConfig, ForwarderError};
 use crate::broker::Message;
@@ -23,8 +24,10 @@ const ANONYMOUS: &str = "anon:";
 const FIND: &str = "SELECT id, decision, forwarded_ms, body_hash FROM forwarder_log
     WHERE context = ?1 AND side = ?2 AND dedup_key = ?3";
 const INSERT: &str = "INSERT INTO forwarder_log (context, side, epoch, dedup_key, message_id, type,
-        exchange, routing_key, properties, body_hash, body, decision, decided_ms)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        exchange, routing_key, properties, body_hash, body, decision, decided_ms, forwarded_ms)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+/// `forwarded_ms` of a row that a tap made: consumers had the event without us, so it is never published.
+const TAPPED: i64 = 0;
 const UNACKED_ANONYMOUS: &str = "SELECT id, decision, forwarded_ms, body_hash FROM forwarder_log
     WHERE side = ?1 AND dedup_key LIKE 'anon:%'
         AND id > COALESCE((SELECT acked_id FROM forwarder_cursor WHERE side = ?1), 0)
@@ -38,14 +41,12 @@ const MARK_SENT: &str = "INSERT INTO forwarder_sent (context, events, last_ms)
 const COUNT: &str = "INSERT INTO forwarder_counter (context, side, decision, events)
     VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT (context, side, decision) DO UPDATE SET events = events + excluded.events";
-const OWNER: &str = "SELECT owner, epoch, previous FROM forwarder_owner WHERE context = ?1";
-const SET_OWNER: &str = "INSERT INTO forwarder_owner (context, owner, epoch, previous, since_ms)
-    VALUES (?1, ?2, ?3, ?4, ?5)
-    ON CONFLICT (context) DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch,
-        previous = excluded.previous, since_ms = excluded.since_ms";
 const TRIM: &str = "DELETE FROM forwarder_log WHERE id IN (SELECT id FROM forwarder_log
     WHERE (id <= (SELECT MAX(id) FROM forwarder_log) - ?1 OR decided_ms < ?2)
-        AND (forwarded_ms IS NOT NULL OR decision IN ('mute', 'dup')) ORDER BY id LIMIT ?3)";
+        AND (forwarded_ms IS NOT NULL OR decision IN ('mute', 'dup') OR resolution = 'dropped')
+    ORDER BY id LIMIT ?3)";
+const LATE_WAITING: &str = "SELECT COUNT(*) FROM forwarder_log
+    WHERE decision = 'late' AND (resolution IS NULL OR resolution = 'release')";
 
 /// An event as it came in.
 pub(super) struct Arrival<'a> {
@@ -111,7 +112,7 @@ impl Store {
         if !terms.claim.held(&mut tx).await.map_err(failed)? {
             return Err(terms.claim.lost());
         }
-        let ownerships = self.act_on_owners(&mut tx, terms.owners).await?;
+        let ownerships = self.ownerships(&mut tx, terms.owners).await?;
         let mut work = Work { terms, ownerships, seen: HashSet::new(), conn: &mut tx };
         let mut decided = Vec::with_capacity(arrivals.len());
         for arrival in arrivals {
@@ -125,25 +126,6 @@ impl Store {
         }
         tx.commit().await.map_err(failed)?;
         Ok(decided)
-    }
-
-    /// Takes over what the control store says; refuses to go back.
-    async fn act_on_owners(
-        &self,
-        conn: &mut SqliteConnection,
-        told: &BTreeMap<ContextName, (Side, Epoch)>,
-    ) -> Result<BTreeMap<ContextName, Ownership>, ForwarderError> {
-        let mut acted = BTreeMap::new();
-        for (context, (owner, epoch)) in told {
-            let stored = read_owner(conn, context).await.map_err(|error| self.failed(&error))?;
-            let now = succeed(context, stored, *owner, *epoch)?;
-            if stored != Some(now) {
-                write_owner(conn, context, now).await.map_err(|error| self.failed(&error))?;
-                tracing::info!(%context, %owner, %epoch, "the forwarder acts on a new ownership");
-            }
-            acted.insert(context.clone(), now);
-        }
-        Ok(acted)
     }
 
     /// Marks rows as forwarded and counts them.
@@ -176,6 +158,15 @@ impl Store {
             .map_err(|error| self.failed(&error))
     }
 
+    /// Late events that wait for an operator, or for the release that one ordered.
+    pub(super) async fn late_waiting(&self) -> Result<u64, ForwarderError> {
+        let late: i64 = sqlx::query_scalar(LATE_WAITING)
+            .fetch_one(&mut *self.lock().await)
+            .await
+            .map_err(|error| self.failed(&error))?;
+        Ok(late.unsigned_abs())
+    }
+
     /// Anonymous rows whose acknowledgement is not certain, oldest first.
     pub(super) async fn unacked(&self, side: Side) -> Result<VecDeque<Unacked>, ForwarderError> {
         let rows: Vec<KnownRow> = sqlx::query_as(UNACKED_ANONYMOUS)
@@ -206,53 +197,6 @@ impl Store {
             }
         }
     }
-}
-
-/// The ownership after being told; an older epoch, or another owner of the same one, is refused.
-fn succeed(
-    context: &ContextName,
-    stored: Option<Ownership>,
-    owner: Side,
-    epoch: Epoch,
-) -> Result<Ownership, ForwarderError> {
-    let Some(stored) = stored else { return Ok(Ownership { owner, epoch, previous: None }) };
-    if epoch < stored.epoch || (epoch == stored.epoch && owner != stored.owner) {
-        let (context, known) = (context.clone(), stored.epoch);
-        return Err(ForwarderError::OwnerWentBack { context, known, told: epoch });
-    }
-    let previous = if owner == stored.owner { stored.previous } else { Some(stored.owner) };
-    Ok(Ownership { owner, epoch, previous })
-}
-
-async fn read_owner(
-    conn: &mut SqliteConnection,
-    context: &ContextName,
-) -> Result<Option<Ownership>, sqlx::Error> {
-    let row: Option<(String, i64, Option<String>)> =
-        sqlx::query_as(OWNER).bind(context.as_str()).fetch_optional(conn).await?;
-    Ok(row.and_then(|(owner, epoch, previous)| {
-        Some(Ownership {
-            owner: Side::from_word(&owner)?,
-            epoch: Epoch(epoch.unsigned_abs()),
-            previous: previous.as_deref().and_then(Side::from_word),
-        })
-    }))
-}
-
-async fn write_owner(
-    conn: &mut SqliteConnection,
-    context: &ContextName,
-    now: Ownership,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(SET_OWNER)
-        .bind(context.as_str())
-        .bind(now.owner.as_str())
-        .bind(i64::try_from(now.epoch.0).unwrap_or(i64::MAX))
-        .bind(now.previous.map(Side::as_str))
-        .bind(now_ms())
-        .execute(conn)
-        .await
-        .map(drop)
 }
 
 /// One deciding transaction.
@@ -330,7 +274,10 @@ impl Work<'_> {
         let epoch = arrival.context.and_then(|context| self.ownerships.get(context));
         // An unmigrated event is not ours to compare: its row only recognises it.
         let kept = decision != Decision::Unmigrated;
-        let body_max = self.terms.config.logged_body_bytes_max;
+        let short = message.body.len() <= self.terms.config.logged_body_bytes_max;
+        let taps = self.terms.config.insertion == Insertion::Tap;
+        // A late event may have to be released: then the row is all that is left of it.
+        let keeps_body = decision == Decision::Late || (kept && short);
         let properties = serde_json::to_string(&message.properties).unwrap_or_default();
         let inserted = sqlx::query(INSERT)
             .bind(context_word(arrival))
@@ -343,14 +290,15 @@ impl Work<'_> {
             .bind(&message.routing_key)
             .bind(kept.then_some(properties))
             .bind(&arrival.content_hash)
-            .bind((kept && message.body.len() <= body_max).then_some(message.body.as_slice()))
+            .bind(keeps_body.then_some(message.body.as_slice()))
             .bind(decision.as_str())
             .bind(now_ms())
+            .bind((taps && decision.publishes()).then_some(TAPPED))
             .execute(&mut *self.conn)
             .await?;
         let row = inserted.last_insert_rowid();
         self.seen.insert(row);
-        Ok(Decided { row, decision, publish: decision.publishes(), fresh: true })
+        Ok(Decided { row, decision, publish: decision.publishes() && !taps, fresh: true })
     }
 
     async fn count(
@@ -378,10 +326,7 @@ impl Work<'_> {
         if !decided.iter().any(|decided| decided.fresh && decided.decision == Decision::Late) {
             return Ok(0);
         }
-        let late: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM forwarder_log WHERE decision = 'late'")
-                .fetch_one(&mut *self.conn)
-                .await?;
+        let late: i64 = sqlx::query_scalar(LATE_WAITING).fetch_one(&mut *self.conn).await?;
         Ok(late.unsigned_abs())
     }
 }
@@ -403,32 +348,4 @@ fn context_word<'a>(arrival: &Arrival<'a>) -> &'a str {
 
 fn anonymous_key() -> String {
     format!("{ANONYMOUS}{}", uuid::Uuid::now_v7())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn context() -> ContextName {
-        ContextName::new("messages").unwrap()
-    }
-
-    #[test]
-    fn an_ownership_moves_forward_and_remembers_the_side_before() {
-        let first = succeed(&context(), None, Side::Legacy, Epoch(1)).unwrap();
-        assert_eq!(first.previous, None);
-        let same = succeed(&context(), Some(first), Side::Legacy, Epoch(1)).unwrap();
-        assert_eq!(same, first);
-        let moved = succeed(&context(), Some(first), Side::New, Epoch(2)).unwrap();
-        assert_eq!(moved.previous, Some(Side::Legacy));
-    }
-
-    #[test]
-    fn an_older_epoch_or_a_second_owner_of_one_epoch_is_refused() {
-        let known = Ownership { owner: Side::New, epoch: Epoch(2), previous: Some(Side::Legacy) };
-        for (owner, epoch) in [(Side::Legacy, Epoch(1)), (Side::Legacy, Epoch(2))] {
-            let error = succeed(&context(), Some(known), owner, epoch).unwrap_err();
-            assert!(matches!(error, ForwarderError::OwnerWentBack { .. }), "{error}");
-        }
-    }
 }

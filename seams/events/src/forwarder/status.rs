@@ -8,10 +8,18 @@ use std::collections::BTreeMap;
 use banyan_domain::{Epoch, Side};
 use serde::Serialize;
 
+use super::config::Insertion;
 use super::decide::Decision;
+use super::handover::HandoverView;
+use super::quarantine::{AuditRow, DROPPED, LateEvent, RELEASED};
 use super::store::{Store, now_ms};
 use super::{ForwarderConfig, ForwarderError};
 use crate::broker::{self, BrokerError};
+
+/// Most late events that a status lists.
+const LATE_LISTED_MAX: u32 = 500;
+/// Most acts of operators that a status lists.
+const ACTS_LISTED_MAX: u32 = 20;
 
 /// What a forwarder does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -71,6 +79,35 @@ pub struct ForwarderStatus {
     pub contexts: Vec<ContextStatus>,
     /// Events of no context, passed through.
     pub unmigrated: u64,
+    /// How the forwarder is put into the stream: `tap`, `vhost`, `exchange` or `wrap`.
+    pub insertion: &'static str,
+    /// Raw queues that wait at a marker of a handover.
+    pub held: Vec<HeldAt>,
+    /// The last handover of each context.
+    pub handovers: Vec<HandoverView>,
+    /// Late events that wait for an operator, oldest first per context; at most 500 are listed.
+    pub quarantine: Vec<LateEvent>,
+    /// How many wait.
+    pub quarantine_events: u64,
+    /// How many may wait; then the forwarder stops.
+    pub quarantine_events_max: u64,
+    /// What operators did last, newest first; at most 20.
+    pub acts: Vec<AuditRow>,
+}
+
+/// A raw queue that is not read past a marker until the other side's marker was met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldAt {
+    /// Whose queue.
+    pub side: Side,
+    /// The context of the marker.
+    pub context: String,
+    /// `open`, mostly.
+    pub marker: String,
+    /// The ownership that it is about.
+    pub epoch: i64,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: i64,
 }
 
 /// One side's raw queue.
@@ -82,6 +119,8 @@ pub struct SideStatus {
     pub queue: String,
     /// Events waiting there, of all contexts; `None` when the broker did not answer.
     pub lag_events: Option<u64>,
+    /// At most so old is the oldest of them, in seconds; `None` when unknown.
+    pub lag_seconds_max: Option<i64>,
     /// Why it did not answer.
     pub error: Option<String>,
 }
@@ -95,12 +134,22 @@ pub struct ContextStatus {
     pub owner: Option<Side>,
     /// That ownership's number.
     pub epoch: Option<Epoch>,
+    /// Whether the owner's `open` was met; before it, nothing of the context is published.
+    pub opened: bool,
+    /// The ownership that the control store told last; greater than `epoch` while a handover is under way.
+    pub told_epoch: Option<Epoch>,
     /// Events published to the public exchange.
     pub forwarded: u64,
+    /// Events that a tap would have published.
+    pub tapped: u64,
     /// Events of the other side, recorded only.
     pub muted: u64,
-    /// Events of the last owner that came after the change.
+    /// Events of a sealed side, decided late since ever; those that still wait are in `quarantine`.
     pub late: u64,
+    /// Late events that an operator released and that were published.
+    pub released: u64,
+    /// Late events that an operator dropped.
+    pub dropped: u64,
     /// Events that their emitter sent twice.
     pub dup: u64,
     /// Events waiting in the owner's raw queue. All contexts of a side share it.
@@ -118,7 +167,16 @@ struct Counts {
     /// By context: events and last time.
     sent: BTreeMap<String, (u64, i64)>,
     undelivered: BTreeMap<String, u64>,
-    owners: BTreeMap<String, (Option<Side>, Epoch)>,
+    owners: BTreeMap<String, Owner>,
+    /// When each side's raw queue was last seen empty.
+    drained: BTreeMap<String, i64>,
+}
+
+struct Owner {
+    side: Option<Side>,
+    epoch: Epoch,
+    opened: bool,
+    told: Epoch,
 }
 
 /// Reads the status; works while the forwarder runs in another process, and while brokers are down.
@@ -132,7 +190,12 @@ pub async fn status(config: &ForwarderConfig) -> Result<ForwarderStatus, Forward
     let mut sides = Vec::with_capacity(config.raw.len());
     for (side, raw) in &config.raw {
         let depth = depth(&raw.broker, &raw.queue).await;
+        let drained = counts.drained.get(side.as_str());
         sides.push(SideStatus {
+            lag_seconds_max: depth.as_ref().ok().and_then(|depth| match depth {
+                0 => Some(0),
+                1.. => drained.map(|at| now_ms().saturating_sub(*at) / 1_000),
+            }),
             side: *side,
             queue: raw.queue.clone(),
             lag_events: depth.as_ref().ok().copied(),
@@ -142,8 +205,16 @@ pub async fn status(config: &ForwarderConfig) -> Result<ForwarderStatus, Forward
     let contexts = config
         .contexts
         .iter()
-        .map(|matcher| context_status(matcher.context.as_str(), &counts, &sides));
+        .map(|matcher| context_status(config, matcher.context.as_str(), &counts, &sides));
+    let failed = |error: sqlx::Error| store.failed(&error);
     Ok(ForwarderStatus {
+        insertion: config.insertion.as_str(),
+        held: held(&store).await.map_err(failed)?,
+        handovers: store.handovers().await.map_err(failed)?,
+        quarantine: store.late(LATE_LISTED_MAX).await.map_err(failed)?,
+        quarantine_events: store.late_waiting().await?,
+        quarantine_events_max: config.retention.late_max,
+        acts: store.audited(ACTS_LISTED_MAX).await.map_err(failed)?,
         name: config.name.clone(),
         state,
         reason,
@@ -153,6 +224,32 @@ pub async fn status(config: &ForwarderConfig) -> Result<ForwarderStatus, Forward
         unmigrated: counts.decided("", Decision::Unmigrated),
         sides,
     })
+}
+
+/// How many logged events name further routing keys in a `CC` header.
+///
+/// # Errors
+/// [`ForwarderError::Store`].
+pub async fn routed_copies(config: &ForwarderConfig) -> Result<u64, ForwarderError> {
+    let store = Store::open(&config.database).await?;
+    let count = "SELECT COUNT(*) FROM forwarder_log
+        WHERE properties IS NOT NULL AND json_extract(properties, '$.headers.CC') IS NOT NULL";
+    let events: i64 = sqlx::query_scalar(count)
+        .fetch_one(&mut *store.lock().await)
+        .await
+        .map_err(|error| store.failed(&error))?;
+    Ok(events.unsigned_abs())
+}
+
+async fn held(store: &Store) -> Result<Vec<HeldAt>, sqlx::Error> {
+    let rows: Vec<(String, String, String, i64, i64)> =
+        sqlx::query_as("SELECT side, context, marker, epoch, since_ms FROM forwarder_hold")
+            .fetch_all(&mut *store.lock().await)
+            .await?;
+    let held = |(side, context, marker, epoch, since_ms): (String, String, String, i64, i64)| {
+        Some(HeldAt { side: Side::from_word(&side)?, context, marker, epoch, since_ms })
+    };
+    Ok(rows.into_iter().filter_map(held).collect())
 }
 
 async fn depth(url: &str, queue: &str) -> Result<u64, BrokerError> {
@@ -211,26 +308,41 @@ async fn counts(store: &Store) -> Result<Counts, sqlx::Error> {
     for (context, events) in undelivered {
         counts.undelivered.insert(context, events.unsigned_abs());
     }
-    let owners: Vec<(String, String, i64)> =
-        sqlx::query_as("SELECT context, owner, epoch FROM forwarder_owner")
+    let owners: Vec<(String, String, i64, bool, i64)> =
+        sqlx::query_as("SELECT context, owner, epoch, opened, told_epoch FROM forwarder_owner")
             .fetch_all(&mut *conn)
             .await?;
-    for (context, owner, epoch) in owners {
-        let owner = Side::from_word(&owner);
-        counts.owners.insert(context, (owner, Epoch(epoch.unsigned_abs())));
+    for (context, owner, epoch, opened, told) in owners {
+        let (epoch, told) = (Epoch(epoch.unsigned_abs()), Epoch(told.unsigned_abs()));
+        let owner = Owner { side: Side::from_word(&owner), epoch, opened, told };
+        counts.owners.insert(context, owner);
     }
+    let drained: Vec<(String, i64)> =
+        sqlx::query_as("SELECT side, at_ms FROM forwarder_drained").fetch_all(&mut *conn).await?;
+    counts.drained.extend(drained);
     Ok(counts)
 }
 
 impl Counts {
     fn decided(&self, context: &str, decision: Decision) -> u64 {
-        let key = (context.to_owned(), decision.as_str().to_owned());
+        self.counted(context, decision.as_str())
+    }
+
+    fn counted(&self, context: &str, word: &str) -> u64 {
+        let key = (context.to_owned(), word.to_owned());
         self.decided.get(&key).copied().unwrap_or(0)
     }
 }
 
-fn context_status(context: &str, counts: &Counts, sides: &[SideStatus]) -> ContextStatus {
-    let owner = counts.owners.get(context).and_then(|(owner, _)| *owner);
+fn context_status(
+    config: &ForwarderConfig,
+    context: &str,
+    counts: &Counts,
+    sides: &[SideStatus],
+) -> ContextStatus {
+    let taps = config.insertion == Insertion::Tap;
+    let known = counts.owners.get(context);
+    let owner = known.and_then(|known| known.side);
     let sent = counts.sent.get(context);
     // Before the first event nobody is known to own it; legacy is where events come from then.
     let source = owner.unwrap_or(Side::Legacy);
@@ -238,10 +350,15 @@ fn context_status(context: &str, counts: &Counts, sides: &[SideStatus]) -> Conte
     ContextStatus {
         context: context.to_owned(),
         owner,
-        epoch: counts.owners.get(context).map(|(_, epoch)| *epoch),
+        epoch: known.map(|known| known.epoch),
+        opened: known.is_some_and(|known| known.opened),
+        told_epoch: known.map(|known| known.told),
         forwarded: sent.map_or(0, |(events, _)| *events),
+        tapped: if taps { counts.decided(context, Decision::Forward) } else { 0 },
         muted: counts.decided(context, Decision::Mute),
         late: counts.decided(context, Decision::Late),
+        released: counts.counted(context, RELEASED),
+        dropped: counts.counted(context, DROPPED),
         dup: counts.decided(context, Decision::Dup),
         lag_events: lag,
         last_forwarded_ms: sent.map(|(_, last_ms)| *last_ms),

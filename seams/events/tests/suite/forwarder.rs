@@ -1,24 +1,17 @@
 //! What the forwarder promises, on both brokers.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use banyan_domain::{ContextName, Epoch, Side};
-use banyan_events::broker::{
-    Broker, BrokerKind, Consumer, ExchangeKind, Message, QueueOptions, Topology,
-};
+use banyan_domain::{Epoch, Side};
+use banyan_events::broker::{BrokerKind, ExchangeKind, Message, QueueOptions, Topology};
 use banyan_events::forwarder::{
-    self, Dedupe, Forwarder, ForwarderConfig, ForwarderStatus, Owners, OwnersError, Pause,
-    PublicPlace, RawPlace, RunState, Step,
+    self, Dedupe, Forwarder, ForwarderStatus, Operator, Resolution, RunState, Selection, Step,
 };
 use banyan_test_servers::{or_skip, rabbitmq};
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::broker::odd_message;
+use crate::stage::{Running, SetOwners, World, config_of, event, messages, stop_at};
 use crate::world::{Place, SOON, next, nothing_comes, number, numbered, on_both_brokers, take};
 
 on_both_brokers!(
@@ -34,168 +27,6 @@ on_both_brokers!(
     a_full_public_queue_holds_events_back_and_loses_none,
     the_status_tells_what_happens,
 );
-
-/// Owners as the test sets them; `None` = the control store does not answer.
-struct SetOwners(Mutex<BTreeMap<ContextName, Option<(Side, Epoch)>>>);
-
-#[async_trait]
-impl Owners for SetOwners {
-    async fn owner(&self, context: &ContextName) -> Result<(Side, Epoch), OwnersError> {
-        self.0.lock().unwrap().get(context).copied().flatten().ok_or_else(|| OwnersError {
-            context: context.clone(),
-            reason: "the control store does not answer".to_owned(),
-        })
-    }
-}
-
-fn messages() -> ContextName {
-    ContextName::new("messages").unwrap()
-}
-
-impl SetOwners {
-    fn new(owner: Side) -> Arc<Self> {
-        let owners = Arc::new(Self(Mutex::default()));
-        owners.set(Some((owner, Epoch(1))));
-        owners
-    }
-
-    fn set(&self, owner: Option<(Side, Epoch)>) {
-        self.0.lock().unwrap().insert(messages(), owner);
-    }
-}
-
-/// Stops the forwarder at one step, once, for ever.
-struct StopAt {
-    step: Step,
-    stopped: Notify,
-    armed: Mutex<bool>,
-}
-
-#[async_trait]
-impl Pause for StopAt {
-    async fn at(&self, _side: Side, step: Step) {
-        if step == self.step && std::mem::take(&mut *self.armed.lock().unwrap()) {
-            self.stopped.notify_one();
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-fn stop_at(step: Step) -> Arc<StopAt> {
-    Arc::new(StopAt { step, stopped: Notify::new(), armed: Mutex::new(true) })
-}
-
-/// A forwarder task that ends in order when told, or at once when dropped.
-struct Running {
-    cancel: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-impl Running {
-    fn start(forwarder: Forwarder) -> Self {
-        let cancel = CancellationToken::new();
-        let token = cancel.clone();
-        Self { cancel, task: tokio::spawn(async move { forwarder.run(token).await }) }
-    }
-
-    async fn stop(mut self) {
-        self.cancel.cancel();
-        tokio::time::timeout(SOON, &mut self.task).await.expect("it ends").unwrap();
-    }
-
-    /// Ends it in the middle of whatever it does, as a crash would.
-    async fn crash(mut self) {
-        self.task.abort();
-        assert!((&mut self.task).await.is_err());
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// Raw exchanges, a public exchange and one consumer's queue on it.
-struct World {
-    place: Place,
-    config: ForwarderConfig,
-    owners: Arc<SetOwners>,
-    broker: Arc<dyn Broker>,
-}
-
-impl World {
-    async fn new(place: Place) -> Self {
-        Self::with_raw_queues(place, QueueOptions::default()).await
-    }
-
-    async fn with_raw_queues(place: Place, raw: QueueOptions) -> Self {
-        let url = place.url.clone();
-        let mut config = config_of(&place, &url);
-        for place in config.raw.values_mut() {
-            place.queue_options = raw;
-        }
-        let topology = Topology::new()
-            .exchange("raw.legacy", ExchangeKind::Topic)
-            .exchange("raw.new", ExchangeKind::Topic)
-            .exchange("semantic-events", ExchangeKind::Topic)
-            .queue("f.legacy", raw)
-            .queue("f.new", raw)
-            // Classic, because a quorum queue of a single node can stay without a leader after a crash
-            // (rabbitmq-server issue 10070), and this queue is the consumer's choice, not ours.
-            .queue("push", QueueOptions::default().classic())
-            .bind("f.legacy", "raw.legacy", "#")
-            .bind("f.new", "raw.new", "#")
-            .bind("push", "semantic-events", "#");
-        let broker = place.with(&topology).await;
-        Self { place, config, owners: SetOwners::new(Side::Legacy), broker }
-    }
-
-    async fn forwarder(&self) -> Forwarder {
-        Forwarder::open(self.config.clone(), self.owners.clone()).await.unwrap()
-    }
-
-    async fn run(&self) -> Running {
-        Running::start(self.forwarder().await)
-    }
-
-    async fn consumer(&self) -> Box<dyn Consumer> {
-        self.broker.consume("push", 500).await.unwrap()
-    }
-
-    async fn status(&self) -> ForwarderStatus {
-        forwarder::status(&self.config).await.unwrap()
-    }
-
-    /// Waits until the status is as described.
-    async fn until(&self, what: &str, holds: impl Fn(&ForwarderStatus) -> bool) -> ForwarderStatus {
-        let give_up = Instant::now() + SOON;
-        loop {
-            let status = self.status().await;
-            if holds(&status) {
-                return status;
-            }
-            assert!(Instant::now() < give_up, "{what}: {status:#?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-fn config_of(place: &Place, public_url: &str) -> ForwarderConfig {
-    let database = place.directory.path().join("forwarder.db");
-    let public = PublicPlace::new(public_url, "semantic-events");
-    let mut config = ForwarderConfig::new("test", database, public)
-        .raw(Side::Legacy, RawPlace::new(&place.url, "raw.legacy", "f.legacy"))
-        .raw(Side::New, RawPlace::new(&place.url, "raw.new", "f.new"))
-        .context(messages(), &["message.*"]);
-    config.lease = Duration::from_millis(500);
-    config.prefetch = 50;
-    config
-}
-
-fn event(exchange: &str, id: usize) -> Message {
-    numbered(exchange, "message.sent", id).message_id(format!("m-{id}"))
-}
 
 async fn the_owners_events_pass_byte_identical_and_the_other_sides_are_recorded(place: Place) {
     let world = World::new(place).await;
@@ -291,7 +122,7 @@ async fn after_a_change_of_owner_the_old_owners_events_are_late(place: Place) {
     world.broker.publish(event("raw.new", 2)).await.unwrap();
     assert_eq!(number(&next(&mut push).await), 1);
     world.until("muted", |status| status.contexts[0].muted == 1).await;
-    world.owners.set(Some((Side::New, Epoch(2))));
+    world.hand_over(Side::New, 2).await;
     world.broker.publish(event("raw.new", 3)).await.unwrap();
     assert_eq!(number(&next(&mut push).await), 3);
     world.broker.publish(event("raw.legacy", 4)).await.unwrap();
@@ -481,12 +312,20 @@ async fn a_full_quarantine_stops_the_forwarder_instead_of_dropping() {
     let mut push = world.consumer().await;
     world.broker.publish(event("raw.legacy", 0)).await.unwrap();
     next(&mut push).await;
-    world.owners.set(Some((Side::New, Epoch(2))));
+    world.hand_over(Side::New, 2).await;
     for id in 1..=3 {
         world.broker.publish(event("raw.legacy", id)).await.unwrap();
     }
     let status = world.until("full", |status| status.reason.contains("quarantine is full")).await;
-    assert!(status.contexts[0].late <= 2);
+    assert!(status.quarantine_events <= 2, "{status:#?}");
+    assert_eq!(status.quarantine_events_max, 2);
+    // Releasing what waits makes room, and the forwarder goes on by itself.
+    let operator = Operator { name: "ann".to_owned(), reason: "compared by hand".to_owned() };
+    let all = Selection::Context { context: messages(), expected: None };
+    forwarder::resolve(&world.config, &all, Resolution::Release, &operator).await.unwrap();
+    let released = take(&mut push, 2).await;
+    assert_eq!(released.iter().map(number).collect::<Vec<_>>(), [1, 2]);
+    world.until("third", |status| status.contexts[0].late == 3).await;
+    nothing_comes(&mut push).await;
     running.stop().await;
-    assert!(world.place.directory.path().exists());
 }

@@ -6,6 +6,15 @@
 )]
 
 mod broker;
+mod chaos;
 mod embedded;
 mod forwarder;
+mod handover;
+mod quarantine;
+mod replica;
+mod replicas;
+mod speed;
+mod stage;
+mod tap;
 mod world;
+mod wrap;

@@ -77,6 +77,8 @@ struct Routes {
     version: String,
     exchanges: HashMap<String, Exchange>,
     length_max: HashMap<String, u32>,
+    /// Queues that drop their oldest message instead of refusing.
+    drops_oldest: HashSet<String>,
 }
 
 struct Exchange {

@@ -19,7 +19,7 @@ use lapin::{Channel, Confirmation, Connection, PublisherConfirm};
 use tokio::time::timeout;
 
 use super::{REPLY_MAX, convert, short};
-use crate::broker::{BrokerError, BrokerKind, Consumer, Delivery, Message};
+use crate::broker::{BrokerError, BrokerKind, Consumer, Delivery, GoOn, Message};
 use crate::metrics;
 
 /// Unconfirmed publishes on one channel; beyond it the oldest confirm is awaited first.
@@ -43,19 +43,27 @@ pub(super) struct RabbitConsumer {
 pub(super) async fn publish_confirmed(
     channel: &Channel,
     messages: &[Message],
+    go_on: GoOn<'_>,
 ) -> Result<(), BrokerError> {
-    let result = publish_window(channel, messages).await;
+    let result = publish_window(channel, messages, go_on).await;
     metrics::published(BrokerKind::RabbitMq, messages.len(), result.as_ref().err());
     result
 }
 
-async fn publish_window(channel: &Channel, messages: &[Message]) -> Result<(), BrokerError> {
+async fn publish_window(
+    channel: &Channel,
+    messages: &[Message],
+    go_on: GoOn<'_>,
+) -> Result<(), BrokerError> {
     let mut window: VecDeque<(&Message, PublisherConfirm)> = VecDeque::with_capacity(WINDOW);
     for message in messages {
         if window.len() >= WINDOW
             && let Some(oldest) = window.pop_front()
         {
             confirmed(oldest).await?;
+        }
+        if !go_on() {
+            return Err(unconfirmed("the publisher may not go on"));
         }
         window.push_back((message, send(channel, message).await?));
     }
@@ -172,9 +180,13 @@ impl Consumer for RabbitConsumer {
         }
     }
 
-    async fn publish_all(&mut self, messages: Vec<Message>) -> Result<(), BrokerError> {
+    async fn publish_while(
+        &mut self,
+        messages: Vec<Message>,
+        go_on: GoOn<'_>,
+    ) -> Result<(), BrokerError> {
         messages.iter().try_for_each(Message::validate)?;
-        publish_confirmed(&self.channel, &messages).await
+        publish_confirmed(&self.channel, &messages, go_on).await
     }
 
     async fn ack_through(&mut self, tag: u64) -> Result<(), BrokerError> {

@@ -2,6 +2,10 @@
 
 use super::*;
 
+const DROP_OLDEST: &str = "DELETE FROM entries WHERE id IN (SELECT id FROM entries
+    WHERE queue = ?1 AND session IS NULL ORDER BY id
+    LIMIT MAX(0, (SELECT length FROM queues WHERE name = ?1) - ?2))";
+
 /// Messages that passed every check, to be written together.
 #[derive(Default)]
 struct Plan<'m> {
@@ -107,6 +111,9 @@ impl Work<'_> {
             sqlx::query_as("SELECT name, options FROM queues").fetch_all(&mut *self.tx).await?;
         for (name, options) in queues {
             let options: QueueOptions = serde_json::from_str(&options)?;
+            if options.drops_oldest {
+                routes.drops_oldest.insert(name.clone());
+            }
             routes.length_max.insert(name, options.max_length.unwrap_or(LENGTH_MAX));
         }
         Ok(routes)
@@ -138,7 +145,7 @@ impl Work<'_> {
         };
         plan.lengths.insert(queue.to_owned(), length);
         let length_max = self.routes.length_max.get(queue).copied().unwrap_or(LENGTH_MAX);
-        if length + added < i64::from(length_max) {
+        if length + added < i64::from(length_max) || self.routes.drops_oldest.contains(queue) {
             return Ok(());
         }
         Err(BrokerError::QueueFull { queue: queue.to_owned(), length_max })
@@ -177,6 +184,28 @@ impl Work<'_> {
             sqlx::query("UPDATE queues SET length = length + ?2 WHERE name = ?1")
                 .bind(queue)
                 .bind(count)
+                .execute(&mut *self.tx)
+                .await?;
+            if self.routes.drops_oldest.contains(queue) {
+                self.drop_oldest(queue).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes waiting messages beyond the queue's limit; those that a consumer has stay.
+    async fn drop_oldest(&mut self, queue: &str) -> Result<(), sqlx::Error> {
+        let length_max = self.routes.length_max.get(queue).copied().unwrap_or(LENGTH_MAX);
+        let dropped = sqlx::query(DROP_OLDEST)
+            .bind(queue)
+            .bind(length_max)
+            .execute(&mut *self.tx)
+            .await?
+            .rows_affected();
+        if dropped > 0 {
+            sqlx::query("UPDATE queues SET length = length - ?2 WHERE name = ?1")
+                .bind(queue)
+                .bind(i64::try_from(dropped).unwrap_or(i64::MAX))
                 .execute(&mut *self.tx)
                 .await?;
         }
