@@ -103,24 +103,20 @@ fn plan(
         }
     }
     let failed: Vec<&Check> = checks.iter().filter(|check| !check.holds).collect();
-    match (wanted, failed.first()) {
-        (true, Some(first)) => {
-            let mut failure = Failure::new(
-                "banyan::events::handover_refused",
-                Exit::Refused,
-                format!("cannot hand `{context}` over to {target}"),
-            )
-            .hint(first.hint);
-            for check in &failed {
-                failure = failure.because(format!("{}: {}", check.name, check.found));
-            }
-            Err(failure)
-        }
-        (_, _) => {
-            output.note("nothing is done yet: add --execute --reason TEXT");
-            Ok(Exit::No)
-        }
+    let Some(first) = failed.first().filter(|_| wanted) else {
+        output.note("nothing is done yet: add --execute --reason TEXT");
+        return Ok(Exit::No);
+    };
+    let mut failure = Failure::new(
+        "banyan::events::handover_refused",
+        Exit::Refused,
+        format!("cannot hand `{context}` over to {target}"),
+    )
+    .hint(first.hint);
+    for check in &failed {
+        failure = failure.because(format!("{}: {}", check.name, check.found));
     }
+    Err(failure)
 }
 
 fn rows(checks: &[Check], output: &Output) -> Vec<Vec<String>> {

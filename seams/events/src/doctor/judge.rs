@@ -1,7 +1,5 @@
 //! From facts to findings. Pure.
 
-use serde_json::Value;
-
 use super::{Facts, Finding, Level};
 use crate::forwarder::{ForwarderConfig, Insertion};
 use crate::management::ManagementError;
@@ -119,10 +117,8 @@ fn exchange(facts: &Facts) -> Finding {
 }
 
 fn argument(facts: &Facts, name: &str) -> Option<String> {
-    match facts.queue_row.as_ref()?.arguments.get(name)? {
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    }
+    let value = facts.queue_row.as_ref()?.arguments.get(name)?;
+    Some(value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned))
 }
 
 fn queue(facts: &Facts) -> Finding {
@@ -238,7 +234,7 @@ fn may_touch(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use banyan_domain::Side;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::forwarder::{PublicPlace, RawPlace};

@@ -404,10 +404,12 @@ async fn a_live_context_moves_there_and_back_under_500_events_a_second(place: Pl
         push.ack_through(delivery.tag).await.unwrap();
     }
     assert_eq!(seen, (0..total).collect::<Vec<_>>());
-    let status = world.until("late", |status| status.quarantine_events == 2).await;
+    let all = |status: &forwarder::ForwarderStatus| {
+        status.quarantine_events == 2 && status.contexts[0].forwarded == total as u64
+    };
+    let status = world.until("all marked, both stragglers late", all).await;
     let of = |side| status.quarantine.iter().filter(|late| late.side == side).count();
     assert_eq!((of(Side::Legacy), of(Side::New)), (1, 1));
-    assert_eq!(status.contexts[0].forwarded, total as u64);
     nothing_comes(&mut push).await;
     running.stop().await;
 }
