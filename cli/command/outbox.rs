@@ -21,7 +21,7 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     match command {
-        OutboxCommand::Status => status(&find(config).await?, output),
+        OutboxCommand::Status => Ok(status(&find(config).await?, output)),
         OutboxCommand::Dead { limit } => dead(&find(config).await?, *limit, output).await,
         OutboxCommand::Retry(which) => retry(config, which, output).await,
         OutboxCommand::Drop { event, yes } => drop_dead(config, event, *yes, output).await,
@@ -76,7 +76,7 @@ fn failure(side: Side, error: &OutboxError) -> Failure {
     }
 }
 
-fn status(found: &[Found], output: &Output) -> Result<Exit, Failure> {
+fn status(found: &[Found], output: &Output) -> Exit {
     if output.is_json() {
         let outboxes: Vec<Value> = found
             .iter()
@@ -84,10 +84,12 @@ fn status(found: &[Found], output: &Output) -> Result<Exit, Failure> {
             .collect();
         output.json("banyan.events.outbox.status/1", &json!({ "outboxes": outboxes }), &[]);
     } else {
-        found.iter().for_each(|found| print_status(found, output));
+        for found in found {
+            print_status(found, output);
+        }
     }
     let is_well = found.iter().all(|found| found.status.is_well());
-    Ok(if is_well { Exit::Yes } else { Exit::No })
+    if is_well { Exit::Yes } else { Exit::No }
 }
 
 fn print_status(found: &Found, output: &Output) {
@@ -223,7 +225,9 @@ pub(crate) fn print_ddl(engine: EngineName, output: &Output) -> Exit {
         let data = json!({ "engine": dialect.as_str(), "statements": ddl(dialect) });
         output.json("banyan.events.outbox.ddl/1", &data, &[]);
     } else {
-        ddl(dialect).iter().for_each(|statement| output.line(&format!("{statement};")));
+        for statement in ddl(dialect) {
+            output.line(&format!("{statement};"));
+        }
     }
     Exit::Yes
 }

@@ -215,7 +215,10 @@ impl<DB: Engine> Relay<DB> {
         let messages: Result<Vec<Message>, OutboxError> =
             wave.iter().map(|row| row.message(&self.config.exchange)).collect();
         let published = match messages {
-            Ok(messages) => self.broker.publish_all(messages).await,
+            // A relay that was frozen in the middle of a wave sends no more of it once its lease may have ended.
+            Ok(messages) => {
+                self.broker.publish_while(messages, &|| lease.check_time().is_ok()).await
+            }
             // One row cannot be read; publishing singly finds out which.
             Err(_) => return self.publish_singly(lease, wave, outcome).await,
         };

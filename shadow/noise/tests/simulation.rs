@@ -1,6 +1,6 @@
 //! The noise test against worlds with a known truth, beside Diffy's formula on the same worlds.
 //!
-//! A world is one endpoint with six noisy places over 200,000 requests; in some worlds one of the places also has a
+//! A world is one endpoint with six noisy places over 300,000 requests; in some worlds one of the places also has a
 //! defect. Legacy is read again on 2 % of the requests and, as far as 5 % of the requests allow, on those that mismatched
 //! at first, as the live shadow does. Diffy sees more: every request goes to three instances.
 //!
@@ -17,7 +17,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::fmt::Write as _;
 
-const REQUESTS: u32 = 200_000;
+const REQUESTS: u32 = 300_000;
 const PLACES: usize = 6;
 /// The place that has the defect.
 const DEFECT: usize = 3;

@@ -2,7 +2,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test may panic, and says what it waited for"
+    clippy::print_stdout,
+    reason = "a test may panic, and says what it waited for, its seed and what it measured"
 )]
 
 mod broker;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use banyan_events::broker::{
-    Broker, BrokerError, BrokerKind, BrokerState, Consumer, Message, Topology,
+    Broker, BrokerError, BrokerKind, BrokerState, Consumer, GoOn, Message, Topology,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -164,7 +164,14 @@ impl Broker for Rigged {
         Ok(())
     }
 
-    async fn publish_all(&self, messages: Vec<Message>) -> Result<(), BrokerError> {
+    async fn publish_while(
+        &self,
+        messages: Vec<Message>,
+        go_on: GoOn<'_>,
+    ) -> Result<(), BrokerError> {
+        if !go_on() {
+            return Err(BrokerError::Unconfirmed { reason: "told to stop".to_owned() });
+        }
         self.state.lock().unwrap().publish(messages)
     }
 
