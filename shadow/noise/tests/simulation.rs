@@ -5,7 +5,8 @@
 //! at first, as the live shadow does. Diffy sees more: every request goes to three instances.
 //!
 //! `cargo test -p banyan-noise` plays a few worlds per cell. All of them, with the tables of the README:
-//! `BANYAN_WORLDS=100 cargo test --release -p banyan-noise --test simulation -- --nocapture`
+//! `BANYAN_WORLDS=100 cargo test --release -p banyan-noise --test simulation -- --nocapture`; with `BANYAN_NOISE=70` only
+//! those of this noise, in percent.
 #![expect(
     clippy::unwrap_used,
     clippy::needless_for_each,
@@ -195,7 +196,9 @@ fn table(
     DEFECT_PERCENT.iter().for_each(|defect| write!(text, " defect {defect} % |").unwrap());
     text.push_str("\n|---|");
     DEFECT_PERCENT.iter().for_each(|_| text.push_str("---|"));
-    for noise in noises {
+    let only: Option<f64> = std::env::var("BANYAN_NOISE").ok().map(|noise| noise.parse().unwrap());
+    for noise in noises.iter().filter(|noise| only.is_none_or(|only| (**noise - only).abs() < 0.1))
+    {
         write!(text, "\n| {noise} % |").unwrap();
         for defect in DEFECT_PERCENT {
             let (noise, defect) = (noise / 100.0, defect / 100.0);
