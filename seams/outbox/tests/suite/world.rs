@@ -14,6 +14,8 @@ use tokio::sync::OnceCell;
 
 static MARIADB: OnceCell<Option<Server>> = OnceCell::const_new();
 static POSTGRES: OnceCell<Option<Server>> = OnceCell::const_new();
+/// InnoDB shows its transactions anew only when nobody looked for 100 ms, so tests look one at a time, and seldom.
+static LOOKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 /// Longest wait for something that must happen.
@@ -137,9 +139,19 @@ impl<DB: Engine> World<DB> {
 
     /// Waits until a count is as wanted.
     pub(crate) async fn until(&self, what: &str, sql: &str, wanted: impl Fn(i64) -> bool) {
+        self.until_seen(what, sql, Duration::from_millis(5), wanted).await;
+    }
+
+    async fn until_seen(
+        &self,
+        what: &str,
+        sql: &str,
+        every: Duration,
+        wanted: impl Fn(i64) -> bool,
+    ) {
         let waiting = async {
             while !wanted(self.count(sql).await) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(every).await;
             }
         };
         let happened = tokio::time::timeout(SOON, waiting).await.is_ok();
@@ -176,7 +188,10 @@ impl<DB: Engine> World<DB> {
                 return tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        self.until("somebody must wait for a lock", sql, |count| count > 0).await;
+        let _one_at_a_time = LOOKING.lock().await;
+        let every = Duration::from_millis(150);
+        tokio::time::sleep(every).await;
+        self.until_seen("somebody must wait for a lock", sql, every, |count| count > 0).await;
     }
 }
 
