@@ -59,7 +59,8 @@ impl Failure {
         let mut source = error.source();
         while let Some(cause) = source {
             let text = cause.to_string();
-            if failure.because.last() != Some(&text) {
+            // Some errors already end with the words of their cause.
+            if !failure.because.last().is_some_and(|last| last.ends_with(&text)) {
                 failure.because.push(text);
             }
             source = cause.source();

@@ -305,5 +305,6 @@ fn answer(lines: &[Line], output: &Output) {
         }
     }
     let passed = lines.len() - failed;
-    output.note(&format!("{failed} problems, {passed} other checks"));
+    let s = |count: usize| if count == 1 { "" } else { "s" };
+    output.note(&format!("{failed} problem{}, {passed} other check{}", s(failed), s(passed)));
 }

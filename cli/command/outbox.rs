@@ -32,24 +32,29 @@ pub(crate) async fn run(
 /// An outbox that was found in a database of the file.
 struct Found {
     side: Side,
+    /// The setting that names its database.
+    of: String,
     outbox: Box<dyn Operate>,
     status: OutboxStatus,
 }
 
 /// The outboxes of all databases that the file names; each database once.
 async fn find(config: &Config) -> Result<Vec<Found>, Failure> {
-    let databases: BTreeMap<&str, Side> = config
+    let databases: BTreeMap<&str, (&ContextName, Side)> = config
         .contexts
-        .values()
-        .flat_map(|places| places.databases.iter().map(|(side, url)| (url.as_str(), *side)))
+        .iter()
+        .flat_map(|(name, places)| {
+            places.databases.iter().map(move |(side, url)| (url.as_str(), (name, *side)))
+        })
         .collect();
     let mut found = Vec::new();
-    for (url, side) in databases {
-        let outbox = banyan_outbox::open(url).await.map_err(|error| failure(side, &error))?;
+    for (url, (context, side)) in databases {
+        let of = format!("`{side}-database` of context `{context}`");
+        let outbox = banyan_outbox::open(url).await.map_err(|error| failure(&of, &error))?;
         match outbox.status().await {
-            Ok(status) => found.push(Found { side, outbox, status }),
+            Ok(status) => found.push(Found { side, of, outbox, status }),
             Err(error) if error.is_absent() => {}
-            Err(error) => return Err(failure(side, &error)),
+            Err(error) => return Err(failure(&of, &error)),
         }
     }
     if found.is_empty() {
@@ -63,11 +68,11 @@ async fn find(config: &Config) -> Result<Vec<Found>, Failure> {
     Ok(found)
 }
 
-fn failure(side: Side, error: &OutboxError) -> Failure {
+fn failure(of: &str, error: &OutboxError) -> Failure {
     let failure = Failure::of(
         "banyan::outbox::failed",
         Exit::Unreachable,
-        &format!("cannot use the outbox of side `{side}`"),
+        &format!("cannot use the outbox in {of}"),
         error,
     );
     match error.hint() {
@@ -130,7 +135,7 @@ fn context_row(context: &ContextStatus) -> Vec<String> {
 async fn dead(found: &[Found], limit: u32, output: &Output) -> Result<Exit, Failure> {
     let mut rows: Vec<(Side, DeadRow)> = Vec::new();
     for place in found {
-        let dead = place.outbox.dead(limit).await.map_err(|error| failure(place.side, &error))?;
+        let dead = place.outbox.dead(limit).await.map_err(|error| failure(&place.of, &error))?;
         rows.extend(dead.into_iter().map(|row| (place.side, row)));
     }
     if output.is_json() {
@@ -169,7 +174,7 @@ async fn retry(config: &Config, which: &RetryArgs, output: &Output) -> Result<Ex
     let mut retried = 0;
     for place in find(config).await? {
         let count = place.outbox.retry(&which).await;
-        retried += count.map_err(|error| failure(place.side, &error))?;
+        retried += count.map_err(|error| failure(&place.of, &error))?;
     }
     if output.is_json() {
         output.json("banyan.events.outbox.retry/1", &json!({ "retried": retried }), &[]);
@@ -204,7 +209,7 @@ async fn drop_dead(
     let mut dropped = false;
     for place in find(config).await? {
         let done = place.outbox.drop_dead(event).await;
-        dropped |= done.map_err(|error| failure(place.side, &error))?;
+        dropped |= done.map_err(|error| failure(&place.of, &error))?;
     }
     if output.is_json() {
         output.json("banyan.events.outbox.drop/1", &json!({ "dropped": dropped }), &[]);

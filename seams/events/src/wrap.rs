@@ -47,7 +47,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 #[non_exhaustive]
 pub enum WrapError {
     /// The configuration is not one of a wrap.
-    #[error("cannot wrap: {reason}")]
+    #[error("{reason}")]
     Config {
         /// The rule that it breaks.
         reason: String,

@@ -85,9 +85,9 @@ impl OutboxError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotEnrolled { .. } => Some("enrol it once with the side of this database"),
-            Self::Database { .. } => Some(
-                "is the database up, and are the outbox tables in it? They are printed by `ddl`",
-            ),
+            Self::Database { .. } => {
+                Some("is the database up, and are the tables of `banyan events outbox ddl` in it?")
+            }
             Self::Broker { source } => source.hint(),
             Self::Envelope { .. }
             | Self::Message { .. }
