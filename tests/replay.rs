@@ -359,6 +359,8 @@ fn a_new_side_that_never_answers_is_its_error_and_not_undecided() {
     let options = ["--against", &new, "--baseline", &legacy.url, "--timeout", "200ms"];
     let (exit, data) = replay(&folder, &[&["access.log"], &options[..]].concat());
     assert_eq!((exit, total(&data, "errors")), (1, 3), "{data:#}");
+    let expected = ("status".to_owned(), "outcome_changed:timeout".to_owned(), 3);
+    assert_eq!(groups(&data), [expected], "the report says what happened, and to which request");
 }
 
 #[test]

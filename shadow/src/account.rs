@@ -218,11 +218,28 @@ impl Account {
         let worst = comparison.differences.iter().map(|difference| difference.severity).max();
         let severity = worst.map_or("", Severity::as_str);
         event::mismatch_confirmed(&self.endpoint, severity, comparison.total_differences);
+        self.found(Outcome::Mismatch, severity, case, comparison);
+    }
+
+    /// An error of new is confirmed.
+    pub(crate) fn new_error(self, case: &Case<'_>, comparison: &Comparison) {
+        event::new_error_confirmed(&self.endpoint);
+        self.found(Outcome::NewError, "", case, comparison);
+    }
+
+    /// Counts what is against new, with its groups and an example that tells where to look.
+    fn found(
+        self,
+        outcome: Outcome,
+        reason: &'static str,
+        case: &Case<'_>,
+        comparison: &Comparison,
+    ) {
         let sample = self.named(sample::sample(&self.books.redaction, case, comparison));
         let wanted = self.books.wants_sample(&sample);
-        self.close(Outcome::Mismatch, severity, |this, ledger| {
+        self.close(outcome, reason, |this, ledger| {
             this.hidden(ledger, comparison);
-            this.evidence(ledger, case.request, Outcome::Mismatch);
+            this.evidence(ledger, case.request, outcome);
             for group in sample::groups(comparison) {
                 ledger.difference(this.at_ms, &this.endpoint, group);
             }

@@ -33,6 +33,10 @@ pub(crate) fn mismatch_confirmed(endpoint: &EndpointName, severity: &str, differ
     tracing::info!(endpoint = endpoint.as_str(), severity, differences, "a mismatch is confirmed");
 }
 
+pub(crate) fn new_error_confirmed(endpoint: &EndpointName) {
+    tracing::info!(endpoint = endpoint.as_str(), "an error of new is confirmed");
+}
+
 pub(crate) fn renamings_forgotten(endpoint: &EndpointName) {
     tracing::warn!(
         endpoint = endpoint.as_str(),

@@ -13,10 +13,9 @@ use crate::probe::Looks;
 use crate::reread;
 use crate::sample::Case;
 use crate::settle::{Pair, Proof, Settle, Settled, Suspect};
-use crate::tally::Outcome;
 use crate::worker::{Core, Read};
 use crate::{Answer, SkipReason};
-use banyan_diff::{Comparison, Mismatch, Verdict};
+use banyan_diff::{Comparison, Kind, Mismatch, Verdict};
 use banyan_domain::{ContextName, Side};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -103,7 +102,7 @@ impl Rechecks {
             return account.inconclusive("no_budget");
         };
         let suspect = match comparison.verdict {
-            Verdict::NewError if answers.other == Answer::none() => Suspect::Silence,
+            Verdict::NewError if is_silence(&comparison) => Suspect::Silence,
             Verdict::NewError => Suspect::NewError,
             Verdict::Match
             | Verdict::MatchNormalised
@@ -251,9 +250,7 @@ fn finish(core: &Core, account: Account, read: &Read, answered_ms: u64, settled:
         }
         Settled::Raced => account.raced(&read.request),
         Settled::Mismatch(proof) => confirmed(core, account, read, &proof),
-        Settled::NewError(comparison) => {
-            account.compared(&read.request, Outcome::NewError, &comparison);
-        }
+        Settled::NewError(comparison) => account.new_error(&case(core, read), &comparison),
         Settled::NotComparable => account.not_comparable(),
         Settled::Inconclusive(why) => account.inconclusive(why),
         Settled::Again(_) | Settled::Watch => account.inconclusive("still_moving"),
@@ -271,15 +268,23 @@ fn confirmed(core: &Core, account: Account, read: &Read, proof: &Proof) {
     if let Some(observer) = &core.observer {
         observer.confirmed(&Confirmed { seen: core.seen(read), comparison, legacy, new });
     }
-    let case = Case {
+    account.mismatch(&case(core, read), comparison);
+}
+
+fn case<'a>(core: &'a Core, read: &'a Read) -> Case<'a> {
+    Case {
         endpoint: &read.endpoint,
         template: core.endpoint(&read.endpoint).template.as_ref(),
         request: &read.request,
         served_by: read.served_by,
         generation: read.generation,
         at_ms: read.at_ms,
-    };
-    account.mismatch(&case, comparison);
+    }
+}
+
+/// Whether new gave no answer at all.
+fn is_silence(comparison: &Comparison) -> bool {
+    comparison.differences.iter().any(|d| matches!(d.kind, Kind::OutcomeChanged { .. }))
 }
 
 /// Tries rules that would explain a confirmed mismatch, on this recheck's task.
