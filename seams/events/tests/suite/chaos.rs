@@ -54,7 +54,7 @@ async fn a_few_faults_lose_nothing_while_the_emission_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes; see the head of this file"]
+#[ignore = "takes minutes: -- --ignored --nocapture chaos::a_hundred"]
 async fn a_hundred_thousand_events_survive_a_hundred_faults() {
     let plan = Plan {
         events: 20_000,

@@ -17,7 +17,7 @@ const ROUNDS: usize = 3;
 const PREFETCH: u16 = 500;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement; see the head of this file"]
+#[ignore = "a measurement: -- --ignored --nocapture speed::"]
 async fn the_forwarder_beside_a_plain_consumer_and_publisher() {
     let Some(place) = Place::rabbitmq().await else { return };
     let topology = Topology::new()

@@ -1,4 +1,4 @@
-//! How fast the relay is. Run by hand: see the README.
+//! How fast the relay is. `cargo test -p banyan-outbox --test suite -- --ignored --nocapture relay_throughput`
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints rates for people")]
 
 use std::sync::Arc;
@@ -98,7 +98,7 @@ fn body(number: usize) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
+#[ignore = "a measurement: -- --ignored --nocapture relay_throughput"]
 async fn relay_throughput() {
     let node = or_skip(tokio::task::spawn_blocking(rabbitmq).await.unwrap()).unwrap();
     for (order, window_per_lane) in [(Order::Subject, 1), (Order::Context, 1), (Order::Context, 64)]
