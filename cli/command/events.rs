@@ -118,6 +118,13 @@ fn print_contexts(status: &ForwarderStatus, output: &Output) {
         ]
     }));
     output.lines(&columns(&rows));
+    for context in status.contexts.iter().filter(|context| context.unrouted > 0) {
+        output.line(&format!(
+            "{}: {} published events reached no queue: no consumer is bound to their routing key",
+            context.context,
+            thousands(context.unrouted)
+        ));
+    }
 }
 
 fn print_quarantine(status: &ForwarderStatus, output: &Output) {

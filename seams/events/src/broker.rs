@@ -13,7 +13,9 @@ pub mod embedded;
 pub mod message;
 pub mod rabbitmq;
 pub mod topology;
+mod unrouted;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,12 +108,14 @@ pub trait Broker: Send + Sync {
     ///
     /// # Errors
     /// [`BrokerError::Unconfirmed`] leaves open whether it arrived; every other error says that it did not.
+    /// [`BrokerError::Unroutable`] only for a message that must be routed ([`Message::mandatory`]).
     async fn publish(&self, message: Message) -> Result<(), BrokerError> {
         self.publish_all(vec![message]).await
     }
 
     /// Publishes in order with a window of outstanding confirms; resolves when all are durable.
-    /// After an error any prefix of the messages may have been published.
+    /// After an error any prefix of the messages may have been published; after [`BrokerError::Unroutable`] all are
+    /// durable but those that it names.
     async fn publish_all(&self, messages: Vec<Message>) -> Result<(), BrokerError> {
         self.publish_while(messages, &|| true).await
     }
@@ -260,6 +264,20 @@ pub enum BrokerError {
         /// The difference.
         reason: String,
     },
+    /// No queue is bound for messages that must be routed; all others of the call are durable.
+    #[error("no queue of exchange `{exchange}` is bound for {}", keys_of(routing_keys))]
+    Unroutable {
+        /// Where they were published.
+        exchange: String,
+        /// How many of each routing key.
+        routing_keys: BTreeMap<String, u64>,
+    },
+    /// Connected, but the broker takes no publishes: a memory or disk alarm. Sent ones may or may not have arrived.
+    #[error("the broker takes no publishes: {reason}")]
+    Blocked {
+        /// The broker's words.
+        reason: String,
+    },
     /// The message breaks a limit of every broker.
     #[error("the message cannot be sent: {reason}")]
     InvalidMessage {
@@ -296,6 +314,12 @@ impl BrokerError {
             Self::TopologyConflict { .. } => {
                 Some("delete it on the broker, or configure the options that it has")
             }
+            Self::Unroutable { .. } => {
+                Some("bind a queue for it; a raw exchange gets its queue when the forwarder starts")
+            }
+            Self::Blocked { .. } => Some(
+                "free memory or disk on the broker, or correct its limits; nothing is lost meanwhile",
+            ),
             Self::Storage { .. } => {
                 Some("check that the directory exists, is writable and not full")
             }
@@ -312,6 +336,8 @@ impl BrokerError {
         match self {
             Self::Unreachable { .. }
             | Self::QueueFull { .. }
+            | Self::Unroutable { .. }
+            | Self::Blocked { .. }
             | Self::Refused { .. }
             | Self::Unconfirmed { .. }
             | Self::ConsumerLost { .. }
@@ -324,4 +350,15 @@ impl BrokerError {
             | Self::Closed => false,
         }
     }
+}
+
+/// Some routing keys, for people.
+fn keys_of(routing_keys: &BTreeMap<String, u64>) -> String {
+    const SHOWN_MAX: usize = 3;
+    let mut keys: Vec<String> =
+        routing_keys.keys().take(SHOWN_MAX).map(|key| format!("`{key}`")).collect();
+    if routing_keys.len() > SHOWN_MAX {
+        keys.push(format!("{} more", routing_keys.len() - SHOWN_MAX));
+    }
+    keys.join(", ")
 }

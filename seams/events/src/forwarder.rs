@@ -8,6 +8,7 @@
 //! made again; an event is acknowledged only after it was published and marked; without the lease nothing
 //! is decided and therefore nothing is published.
 
+mod batch;
 mod config;
 mod decide;
 mod handover;
@@ -288,8 +289,8 @@ impl Forwarder {
         self.report(RunState::Running, lease, "forwarding").await;
         // Both kinds of loop run until cancelled; the first error ends all of them.
         let sides = try_join_all(sides.into_iter().map(|side| side.run(cancel.clone())));
-        tokio::try_join!(sides, self.keep(lease, &brokers, cancel))?;
-        Ok(())
+        let ended = tokio::try_join!(sides, self.keep(lease, &brokers, cancel));
+        ended.map(drop).map_err(|error| brokers.or_blocked(error))
     }
 
     /// Takes in who owns each context while it is quiet: an ownership that changes before the first event would be taken
@@ -457,6 +458,22 @@ impl Brokers {
             declared.map_err(ForwarderError::broker(place))?;
         }
         Ok(())
+    }
+
+    /// Names the alarm of a broker where it is why a confirm stayed away.
+    fn or_blocked(&self, error: ForwarderError) -> ForwarderError {
+        let ForwarderError::Broker { place, error: BrokerError::Unconfirmed { .. } } = &error
+        else {
+            return error;
+        };
+        let blocked = self.by_url.values().find_map(|broker| match broker.state() {
+            broker::BrokerState::Blocked { reason } => Some(BrokerError::Blocked { reason }),
+            broker::BrokerState::Connected | broker::BrokerState::Disconnected { .. } => None,
+        });
+        match blocked {
+            Some(blocked) => ForwarderError::broker(place.clone())(blocked),
+            None => error,
+        }
     }
 
     /// What is wrong with any connection, in one line.

@@ -57,6 +57,10 @@ static QUARANTINE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 static HELD: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     gauge("banyan_events_held", "1 while a raw queue waits at a marker of a handover", &["side"])
 });
+static UNROUTED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Published events that no consumer's queue was bound for";
+    counter("banyan_events_unrouted_total", help, &["context"])
+});
 static BATCH: LazyLock<HistogramVec> = LazyLock::new(|| {
     let help = "Time from receiving a batch of events to its acknowledgement";
     build(HistogramVec::new(HistogramOpts::new("banyan_events_batch_seconds", help), &["side"]))
@@ -84,7 +88,8 @@ fn build<M: prometheus::core::Collector + Clone + 'static>(metric: prometheus::R
 pub(crate) fn published(broker: BrokerKind, messages: usize, error: Option<&BrokerError>) {
     let result = match error {
         None => "confirmed",
-        Some(BrokerError::Unconfirmed { .. }) => "unconfirmed",
+        Some(BrokerError::Unconfirmed { .. } | BrokerError::Blocked { .. }) => "unconfirmed",
+        Some(BrokerError::Unroutable { .. }) => "unroutable",
         Some(_) => "refused",
     };
     PUBLISHED.with_label_values(&[broker.as_str(), result]).inc_by(messages as u64);
@@ -105,6 +110,11 @@ pub(crate) fn disconnected(broker: BrokerKind) {
 pub(crate) fn decided(context: Option<&ContextName>, side: Side, decision: Decision) {
     let context = context.map_or("", ContextName::as_str);
     DECIDED.with_label_values(&[context, side.as_str(), decision.as_str()]).inc();
+}
+
+/// Published events reached no queue.
+pub(crate) fn unrouted(context: &str, events: u64) {
+    UNROUTED.with_label_values(&[context]).inc_by(events);
 }
 
 /// A batch went all the way.

@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use self::actor::{Acked, Answer, Command, Request};
+use super::unrouted::Unrouted;
 use super::{
     Broker, BrokerError, BrokerKind, BrokerState, Consumer, Delivery, GoOn, Message, Topology,
 };
@@ -30,6 +31,8 @@ use crate::metrics;
 const LEASE_DEFAULT: Duration = Duration::from_secs(5);
 /// Requests waiting for the actor; beyond it callers wait.
 const REQUESTS_MAX: usize = 1_024;
+/// Largest body, in bytes.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Messages in one request; a longer list is sent in windows of this size.
 const WINDOW: usize = 256;
 
@@ -142,17 +145,30 @@ async fn publish_windows(
     go_on: GoOn<'_>,
 ) -> Result<(), BrokerError> {
     let mut messages = messages.into_iter().peekable();
+    let mut unrouted = Unrouted::default();
     while messages.peek().is_some() {
         if !go_on() {
             let reason = "the publisher may not go on".to_owned();
             return Err(BrokerError::Unconfirmed { reason });
         }
         let window: Vec<Message> = messages.by_ref().take(WINDOW).collect();
-        window.iter().try_for_each(Message::validate)?;
+        window.iter().try_for_each(check_size)?;
         let count = window.len();
         let result = ask(requests, Command::Publish { session, messages: window }).await;
         metrics::published(BrokerKind::Embedded, count, result.as_ref().err());
-        result?;
+        unrouted.take_in(result.map(drop))?;
+    }
+    unrouted.into_result()
+}
+
+/// A row of the file is kept in memory as a whole.
+fn check_size(message: &Message) -> Result<(), BrokerError> {
+    message.validate()?;
+    let bytes = message.body.len();
+    if bytes > BODY_BYTES_MAX {
+        let reason =
+            format!("body has {bytes} bytes, the limit of the embedded broker is {BODY_BYTES_MAX}");
+        return Err(BrokerError::InvalidMessage { reason });
     }
     Ok(())
 }

@@ -16,8 +16,8 @@ use super::BrokerError;
 
 /// Longest exchange name, routing key, short property or header name, in bytes (AMQP short string).
 pub const SHORT_TEXT_BYTES_MAX: usize = 255;
-/// Largest body that any of our brokers accepts, in bytes.
-pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest body, in bytes: what RabbitMQ accepts by default, so that whatever came from it can be passed on.
+pub const BODY_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// `delivery_mode` of a message that survives a broker restart.
 const PERSISTENT: u8 = 2;
 
@@ -40,6 +40,9 @@ pub struct Message {
     /// Makes a repeated publish harmless where the broker can remember it; never sent over the wire.
     #[serde(skip)]
     pub publish_id: Option<PublishId>,
+    /// Whether a publish that reaches no queue is an error; never sent over the wire.
+    #[serde(skip)]
+    pub is_mandatory: bool,
 }
 
 /// Identity of one publish, stable over retries and restarts.
@@ -155,7 +158,15 @@ impl Message {
             properties: Properties::default(),
             body,
             publish_id: None,
+            is_mandatory: false,
         }
+    }
+
+    /// Makes a publish that reaches no queue an error, [`BrokerError::Unroutable`]. Otherwise it is gone without a word.
+    #[must_use]
+    pub fn mandatory(mut self) -> Self {
+        self.is_mandatory = true;
+        self
     }
 
     /// Sets the id that consumers and the forwarder recognise duplicates by.

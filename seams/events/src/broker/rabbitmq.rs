@@ -65,6 +65,8 @@ struct Shared {
     topology: Mutex<Topology>,
     /// The channel that `publish` uses; dropped after any error on it.
     publisher: tokio::sync::Mutex<Option<Channel>>,
+    /// The channel of publishes that must be routed, one call at a time: what is returned on it belongs to that call.
+    returning: tokio::sync::Mutex<Option<Channel>>,
     end: CancellationToken,
 }
 
@@ -90,6 +92,7 @@ impl RabbitBroker {
             link: watch::Sender::new(Link::Down("never connected".to_owned())),
             topology: Mutex::default(),
             publisher: tokio::sync::Mutex::default(),
+            returning: tokio::sync::Mutex::default(),
             end: CancellationToken::new(),
         });
         let first = shared.open().await?;
@@ -104,16 +107,40 @@ impl RabbitBroker {
         Ok((connection, channel))
     }
 
-    async fn publisher(&self) -> Result<Channel, BrokerError> {
-        let mut publisher = self.shared.publisher.lock().await;
-        if let Some(channel) = publisher.as_ref().filter(|channel| channel.status().connected()) {
+    /// The channel that is kept in `slot`, or a new one.
+    async fn publisher(&self, slot: &mut Option<Channel>) -> Result<Channel, BrokerError> {
+        if let Some(channel) = slot.as_ref().filter(|channel| channel.status().connected()) {
             return Ok(channel.clone());
         }
         let (_connection, channel) = self.channel().await?;
         let selecting = timeout(REPLY_MAX, channel.confirm_select(ConfirmSelectOptions::default()));
         self.shared.reached(selecting.await)?;
-        *publisher = Some(channel.clone());
+        *slot = Some(channel.clone());
         Ok(channel)
+    }
+
+    async fn publish_returning(
+        &self,
+        messages: &[Message],
+        go_on: GoOn<'_>,
+    ) -> Result<(), BrokerError> {
+        let mut slot = self.shared.returning.lock().await;
+        let channel = self.publisher(&mut slot).await?;
+        let result = channel::publish_confirmed(&channel, messages, go_on).await;
+        if !matches!(result, Ok(()) | Err(BrokerError::Unroutable { .. })) {
+            *slot = None;
+        }
+        result
+    }
+
+    /// Says that the broker takes nothing, where that is why a confirm stays away.
+    fn or_blocked(&self, error: BrokerError) -> BrokerError {
+        match (self.state(), error) {
+            (BrokerState::Blocked { reason }, BrokerError::Unconfirmed { .. }) => {
+                BrokerError::Blocked { reason }
+            }
+            (_, error) => error,
+        }
     }
 }
 
@@ -344,13 +371,17 @@ impl Broker for RabbitBroker {
         go_on: GoOn<'_>,
     ) -> Result<(), BrokerError> {
         messages.iter().try_for_each(Message::validate)?;
-        let channel = self.publisher().await?;
+        if messages.iter().any(|message| message.is_mandatory) {
+            let result = self.publish_returning(&messages, go_on).await;
+            return result.map_err(|error| self.or_blocked(error));
+        }
+        let channel = self.publisher(&mut *self.shared.publisher.lock().await).await?;
         let result = channel::publish_confirmed(&channel, &messages, go_on).await;
         if result.is_err() {
             // The channel may be half dead; other publishers on it get errors of their own.
             *self.shared.publisher.lock().await = None;
         }
-        result
+        result.map_err(|error| self.or_blocked(error))
     }
 
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {

@@ -3,12 +3,14 @@
 //! What must stay true: an event of the side that does not own the context is never published, whatever else
 //! is known; the function is total.
 
+use std::collections::BTreeMap;
+
 use banyan_domain::Side;
 use serde::{Deserialize, Serialize};
 
 use super::config::Dedupe;
 use super::ownership::Ownership;
-use crate::broker::Message;
+use crate::broker::{Message, Properties};
 
 /// A header that says where a write came from. `sync`, `replay` and `shadow` are never announced: the side
 /// that took the original write has already done so.
@@ -100,11 +102,19 @@ fn cloud_event_key(message: &Message) -> Option<String> {
 
 /// Hash of everything that is passed on, so that a redelivery without an id is recognised.
 pub(crate) fn content_hash(message: &Message) -> String {
+    content_hash_with(message, &serde_json::to_string(&message.properties).unwrap_or_default())
+}
+
+/// As [`content_hash`], given the properties as JSON.
+pub(super) fn content_hash_with(message: &Message, properties: &str) -> String {
     let mut hasher = blake3::Hasher::new();
-    let mut properties = message.properties.clone();
+    let mut without_table = None;
     // RabbitMQ gives an empty header table back as none when it redelivers.
-    properties.headers = properties.headers.filter(|headers| !headers.is_empty());
-    let properties = serde_json::to_string(&properties).unwrap_or_default();
+    if message.properties.headers.as_ref().is_some_and(BTreeMap::is_empty) {
+        let bare = Properties { headers: None, ..message.properties.clone() };
+        without_table = Some(serde_json::to_string(&bare).unwrap_or_default());
+    }
+    let properties = without_table.as_deref().unwrap_or(properties);
     for part in [
         message.exchange.as_bytes(),
         message.routing_key.as_bytes(),

@@ -1,31 +1,34 @@
 //! The log of decisions: one row per event, written before anything is published.
 //!
 //! What must stay true: a batch is decided in one transaction together with the check of the lease; a row that
-//! is already there gives its decision again. Whose turn it is, is in `owner`; late events are in `quarantine`.
+//! is already there gives its decision again. What is decided is in `batch`, whose turn it is in `owner`; late events
+//! are in `quarantine`.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use banyan_domain::{ContextName, Epoch, Side};
-use sqlx::{Connection as _, SqliteConnection};
+use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
+use super::batch::{Arrival, Decided, Known, KnownRows, NewRow, Plan};
 use super::config::{Insertion, Retention};
-use super::decide::{Decision, decide};
+use super::decide::Decision;
 use super::lease::Claim;
 use super::ownership::Ownership;
 use super::store::{Store, now_ms};
 use super::{ForwarderConfig, ForwarderError};
-use crate::broker::Message;
 
 /// Rows removed per transaction while trimming.
 const TRIM_CHUNK: i64 = 1_000;
-/// Prefix of the keys of events that their emitter did not name.
-const ANONYMOUS: &str = "anon:";
+/// Rows of one INSERT, the largest that fits; few sizes, so that each is prepared once.
+const INSERT_SIZES: [usize; 3] = [64, 8, 1];
 
-const FIND: &str = "SELECT id, decision, forwarded_ms, body_hash FROM forwarder_log
-    WHERE context = ?1 AND side = ?2 AND dedup_key = ?3";
-const INSERT: &str = "INSERT INTO forwarder_log (context, side, epoch, dedup_key, message_id, type,
-        exchange, routing_key, properties, body_hash, body, decision, decided_ms, forwarded_ms)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+const FIND: &str = "SELECT dedup_key, id, decision, forwarded_ms, body_hash FROM forwarder_log
+    WHERE context = ?1 AND side = ?2 AND dedup_key IN (SELECT value FROM json_each(?3))";
+const LAST_ID: &str =
+    "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'forwarder_log'), 0)";
+const INSERT: &str =
+    "INSERT INTO forwarder_log (id, context, side, epoch, dedup_key, message_id, type,
+        exchange, routing_key, properties, body_hash, body, decision, decided_ms, forwarded_ms) ";
 /// `forwarded_ms` of a row that a tap made: consumers had the event without us, so it is never published.
 const TAPPED: i64 = 0;
 const UNACKED_ANONYMOUS: &str = "SELECT id, decision, forwarded_ms, body_hash FROM forwarder_log
@@ -48,38 +51,8 @@ const TRIM: &str = "DELETE FROM forwarder_log WHERE id IN (SELECT id FROM forwar
 const LATE_WAITING: &str = "SELECT COUNT(*) FROM forwarder_log
     WHERE decision = 'late' AND (resolution IS NULL OR resolution = 'release')";
 
-/// An event as it came in.
-pub(super) struct Arrival<'a> {
-    pub(super) context: Option<&'a ContextName>,
-    /// The emitter's name of it; `None` = anonymous.
-    pub(super) key: Option<String>,
-    pub(super) content_hash: String,
-    pub(super) redelivered: bool,
-    pub(super) message: &'a Message,
-}
-
-/// What is to be done with an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Decided {
-    pub(super) row: i64,
-    pub(super) decision: Decision,
-    /// Not published before, as far as the log knows.
-    pub(super) publish: bool,
-    /// Decided now, not found in the log.
-    pub(super) fresh: bool,
-}
-
-/// An anonymous row whose acknowledgement is not certain; a redelivery may be it.
-pub(super) struct Unacked {
-    row: Known,
-}
-
-struct Known {
-    id: i64,
-    decision: Decision,
-    forwarded: bool,
-    content_hash: String,
-}
+/// Counts beside the decisions: published, and no queue was bound.
+pub(super) const UNROUTED: &str = "unrouted";
 
 /// What a batch is decided under.
 pub(super) struct Terms<'a> {
@@ -90,20 +63,23 @@ pub(super) struct Terms<'a> {
     pub(super) owners: &'a BTreeMap<ContextName, (Side, Epoch)>,
 }
 
+/// Id, decision, when it was forwarded, hash of the content.
 type KnownRow = (i64, String, Option<i64>, String);
 
 fn known(row: KnownRow) -> Option<Known> {
     let (id, decision, forwarded_ms, content_hash) = row;
     let decision = Decision::from_word(&decision)?;
-    Some(Known { id, decision, forwarded: forwarded_ms.is_some(), content_hash })
+    Some(Known { id, decision, is_forwarded: forwarded_ms.is_some(), content_hash })
 }
 
 impl Store {
-    /// Decides a batch: one transaction, all or nothing.
+    /// Decides a batch: one transaction, all or nothing. `flying` are rows that were decided before and are still
+    /// being published or acknowledged.
     pub(super) async fn decide(
         &self,
         terms: &Terms<'_>,
-        unacked: &mut VecDeque<Unacked>,
+        unacked: &mut VecDeque<Known>,
+        flying: BTreeSet<i64>,
         arrivals: &[Arrival<'_>],
     ) -> Result<Vec<Decided>, ForwarderError> {
         let failed = |error: sqlx::Error| self.failed(&error);
@@ -113,19 +89,22 @@ impl Store {
             return Err(terms.claim.lost());
         }
         let ownerships = self.ownerships(&mut tx, terms.owners).await?;
-        let mut work = Work { terms, ownerships, seen: HashSet::new(), conn: &mut tx };
-        let mut decided = Vec::with_capacity(arrivals.len());
-        for arrival in arrivals {
-            decided.push(work.decide_one(arrival, unacked).await.map_err(failed)?);
-        }
-        work.count(arrivals, &decided).await.map_err(failed)?;
-        let late = work.late_if_any(&decided).await.map_err(failed)?;
+        let mut writing = Writing { terms, conn: &mut tx };
+        let known = writing.find(arrivals).await.map_err(failed)?;
+        let last_id = writing.last_id().await.map_err(failed)?;
+        let plan = Plan::make(terms.side, &ownerships, known, unacked, flying, last_id, arrivals);
+        writing.insert_all(&plan.rows, &ownerships).await.map_err(failed)?;
+        writing.count(&plan.rows).await.map_err(failed)?;
+        let late = writing.late_if_any(&plan.rows).await.map_err(failed)?;
         let late_max = terms.config.retention.late_max;
         if late > late_max {
             return Err(ForwarderError::QuarantineFull { late, late_max });
         }
         tx.commit().await.map_err(failed)?;
-        Ok(decided)
+        Ok(match terms.config.insertion {
+            Insertion::Tap => plan.decided.into_iter().map(Decided::unpublished).collect(),
+            Insertion::Vhost | Insertion::Exchange | Insertion::Wrap => plan.decided,
+        })
     }
 
     /// Marks rows as forwarded and counts them.
@@ -143,6 +122,24 @@ impl Store {
                 .map_err(failed)?;
         }
         tx.commit().await.map_err(failed)
+    }
+
+    /// Counts published events of a context that no consumer's queue was bound for.
+    pub(super) async fn note_unrouted(
+        &self,
+        side: Side,
+        context: &str,
+        events: u64,
+    ) -> Result<(), ForwarderError> {
+        sqlx::query(COUNT)
+            .bind(context)
+            .bind(side.as_str())
+            .bind(UNROUTED)
+            .bind(i64::try_from(events).unwrap_or(i64::MAX))
+            .execute(&mut *self.lock().await)
+            .await
+            .map(drop)
+            .map_err(|error| self.failed(&error))
     }
 
     /// Remembers up to where a side's events are acknowledged.
@@ -168,13 +165,13 @@ impl Store {
     }
 
     /// Anonymous rows whose acknowledgement is not certain, oldest first.
-    pub(super) async fn unacked(&self, side: Side) -> Result<VecDeque<Unacked>, ForwarderError> {
+    pub(super) async fn unacked(&self, side: Side) -> Result<VecDeque<Known>, ForwarderError> {
         let rows: Vec<KnownRow> = sqlx::query_as(UNACKED_ANONYMOUS)
             .bind(side.as_str())
             .fetch_all(&mut *self.lock().await)
             .await
             .map_err(|error| self.failed(&error))?;
-        Ok(rows.into_iter().filter_map(known).map(|row| Unacked { row }).collect())
+        Ok(rows.into_iter().filter_map(known).collect())
     }
 
     /// Removes what the retention no longer covers, in small transactions.
@@ -200,115 +197,96 @@ impl Store {
 }
 
 /// One deciding transaction.
-struct Work<'a> {
+struct Writing<'a> {
     terms: &'a Terms<'a>,
-    ownerships: BTreeMap<ContextName, Ownership>,
-    /// Rows met in this batch: a second meeting is a duplicate whatever the broker says of it.
-    seen: HashSet<i64>,
     conn: &'a mut SqliteConnection,
 }
 
-impl Work<'_> {
-    async fn decide_one(
-        &mut self,
-        arrival: &Arrival<'_>,
-        unacked: &mut VecDeque<Unacked>,
-    ) -> Result<Decided, sqlx::Error> {
-        let Some(key) = &arrival.key else {
-            return match redelivered_row(arrival, unacked) {
-                Some(row) => Ok(self.again(&row)),
-                None => self.first_time(arrival, &anonymous_key()).await,
-            };
-        };
-        let Some(row) = self.find(arrival, key).await? else {
-            return self.first_time(arrival, key).await;
-        };
-        if row.content_hash != arrival.content_hash {
-            tracing::warn!(side = %self.terms.side, key, "two different events have the same id");
+impl Writing<'_> {
+    /// What is known of the named arrivals, one statement per context.
+    async fn find(&mut self, arrivals: &[Arrival<'_>]) -> Result<KnownRows, sqlx::Error> {
+        let mut keys: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for arrival in arrivals {
+            keys.entry(arrival.context_word()).or_default().extend(arrival.key.as_deref());
         }
-        let interrupted = row.decision.publishes() && !row.forwarded;
-        if !self.seen.contains(&row.id) && (arrival.redelivered || interrupted) {
-            return Ok(self.again(&row));
+        let mut found = KnownRows::default();
+        for (context, keys) in keys.into_iter().filter(|(_, keys)| !keys.is_empty()) {
+            let rows: Vec<(String, i64, String, Option<i64>, String)> = sqlx::query_as(FIND)
+                .bind(context)
+                .bind(self.terms.side.as_str())
+                .bind(serde_json::Value::from(keys).to_string())
+                .fetch_all(&mut *self.conn)
+                .await?;
+            for (key, id, decision, forwarded_ms, hash) in rows {
+                if let Some(row) = known((id, decision, forwarded_ms, hash)) {
+                    found.put(context, key, row);
+                }
+            }
         }
-        self.insert(arrival, &format!("dup:{}:{}", row.id, anonymous_key()), Decision::Dup).await
+        Ok(found)
     }
 
-    async fn find(
+    /// The ids that follow are ours: the transaction excludes every other writer.
+    async fn last_id(&mut self) -> Result<i64, sqlx::Error> {
+        sqlx::query_scalar(LAST_ID).fetch_one(&mut *self.conn).await
+    }
+
+    async fn insert_all(
         &mut self,
-        arrival: &Arrival<'_>,
-        key: &str,
-    ) -> Result<Option<Known>, sqlx::Error> {
-        let row: Option<KnownRow> = sqlx::query_as(FIND)
-            .bind(context_word(arrival))
-            .bind(self.terms.side.as_str())
-            .bind(key)
-            .fetch_optional(&mut *self.conn)
-            .await?;
-        Ok(row.and_then(known))
-    }
-
-    /// Decided before: the same decision, published only if it was not marked.
-    fn again(&mut self, row: &Known) -> Decided {
-        self.seen.insert(row.id);
-        let publish = row.decision.publishes() && !row.forwarded;
-        Decided { row: row.id, decision: row.decision, publish, fresh: false }
-    }
-
-    async fn first_time(
-        &mut self,
-        arrival: &Arrival<'_>,
-        key: &str,
-    ) -> Result<Decided, sqlx::Error> {
-        let ownership = arrival.context.and_then(|context| self.ownerships.get(context)).copied();
-        let decision = decide(self.terms.side, ownership, arrival.message);
-        self.insert(arrival, key, decision).await
+        rows: &[NewRow<'_>],
+        ownerships: &BTreeMap<ContextName, Ownership>,
+    ) -> Result<(), sqlx::Error> {
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let size = INSERT_SIZES.into_iter().find(|size| *size <= rest.len()).unwrap_or(1);
+            let (now, after) = rest.split_at(size);
+            self.insert(now, ownerships).await?;
+            rest = after;
+        }
+        Ok(())
     }
 
     async fn insert(
         &mut self,
-        arrival: &Arrival<'_>,
-        key: &str,
-        decision: Decision,
-    ) -> Result<Decided, sqlx::Error> {
-        let message = arrival.message;
-        let epoch = arrival.context.and_then(|context| self.ownerships.get(context));
-        // An unmigrated event is not ours to compare: its row only recognises it.
-        let kept = decision != Decision::Unmigrated;
-        let short = message.body.len() <= self.terms.config.logged_body_bytes_max;
-        let taps = self.terms.config.insertion == Insertion::Tap;
-        // A late event may have to be released: then the row is all that is left of it.
-        let keeps_body = decision == Decision::Late || (kept && short);
-        let properties = serde_json::to_string(&message.properties).unwrap_or_default();
-        let inserted = sqlx::query(INSERT)
-            .bind(context_word(arrival))
-            .bind(self.terms.side.as_str())
-            .bind(epoch.map_or(0, |now| i64::try_from(now.epoch.0).unwrap_or(i64::MAX)))
-            .bind(key)
-            .bind(&message.properties.message_id)
-            .bind(&message.properties.kind)
-            .bind(&message.exchange)
-            .bind(&message.routing_key)
-            .bind(kept.then_some(properties))
-            .bind(&arrival.content_hash)
-            .bind(keeps_body.then_some(message.body.as_slice()))
-            .bind(decision.as_str())
-            .bind(now_ms())
-            .bind((taps && decision.publishes()).then_some(TAPPED))
-            .execute(&mut *self.conn)
-            .await?;
-        let row = inserted.last_insert_rowid();
-        self.seen.insert(row);
-        Ok(Decided { row, decision, publish: decision.publishes() && !taps, fresh: true })
+        rows: &[NewRow<'_>],
+        ownerships: &BTreeMap<ContextName, Ownership>,
+    ) -> Result<(), sqlx::Error> {
+        let (config, side, now) = (self.terms.config, self.terms.side.as_str(), now_ms());
+        let mut insert = QueryBuilder::<Sqlite>::new(INSERT);
+        insert.push_values(rows, |mut values, row| {
+            let message = row.arrival.message;
+            let ownership = row.arrival.context.and_then(|context| ownerships.get(context));
+            let epoch = ownership.map_or(0, |now| i64::try_from(now.epoch.0).unwrap_or(i64::MAX));
+            // An unmigrated event is not ours to compare: its row only recognises it.
+            let is_kept = row.decision != Decision::Unmigrated;
+            let is_short = message.body.len() <= config.logged_body_bytes_max;
+            // A late event may have to be released: then the row is all that is left of it.
+            let keeps_body = row.decision == Decision::Late || (is_kept && is_short);
+            let is_tapped = config.insertion == Insertion::Tap && row.decision.publishes();
+            values
+                .push_bind(row.id)
+                .push_bind(row.arrival.context_word())
+                .push_bind(side)
+                .push_bind(epoch)
+                .push_bind(row.key.as_ref())
+                .push_bind(message.properties.message_id.as_deref())
+                .push_bind(message.properties.kind.as_deref())
+                .push_bind(message.exchange.as_str())
+                .push_bind(message.routing_key.as_str())
+                .push_bind(is_kept.then_some(row.arrival.properties.as_str()))
+                .push_bind(row.arrival.content_hash.as_str())
+                .push_bind(keeps_body.then_some(message.body.as_slice()))
+                .push_bind(row.decision.as_str())
+                .push_bind(now)
+                .push_bind(is_tapped.then_some(TAPPED));
+        });
+        insert.build().execute(&mut *self.conn).await.map(drop)
     }
 
-    async fn count(
-        &mut self,
-        arrivals: &[Arrival<'_>],
-        decided: &[Decided],
-    ) -> Result<(), sqlx::Error> {
+    async fn count(&mut self, rows: &[NewRow<'_>]) -> Result<(), sqlx::Error> {
         let mut counts: BTreeMap<(&str, &str), i64> = BTreeMap::new();
-        for (arrival, decided) in arrivals.iter().zip(decided).filter(|(_, d)| d.fresh) {
-            *counts.entry((context_word(arrival), decided.decision.as_str())).or_default() += 1;
+        for row in rows {
+            *counts.entry((row.arrival.context_word(), row.decision.as_str())).or_default() += 1;
         }
         for ((context, decision), events) in counts {
             sqlx::query(COUNT)
@@ -322,30 +300,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn late_if_any(&mut self, decided: &[Decided]) -> Result<u64, sqlx::Error> {
-        if !decided.iter().any(|decided| decided.fresh && decided.decision == Decision::Late) {
+    async fn late_if_any(&mut self, rows: &[NewRow<'_>]) -> Result<u64, sqlx::Error> {
+        if !rows.iter().any(|row| row.decision == Decision::Late) {
             return Ok(0);
         }
         let late: i64 = sqlx::query_scalar(LATE_WAITING).fetch_one(&mut *self.conn).await?;
         Ok(late.unsigned_abs())
     }
-}
-
-/// The row of a redelivered event without an id: redeliveries come in the old order, so the first unacknowledged
-/// row with the same content is it, and rows before that one were acknowledged after all.
-fn redelivered_row(arrival: &Arrival<'_>, unacked: &mut VecDeque<Unacked>) -> Option<Known> {
-    if !arrival.redelivered {
-        return None;
-    }
-    let same = |unacked: &Unacked| unacked.row.content_hash == arrival.content_hash;
-    let position = unacked.iter().position(same)?;
-    unacked.drain(..=position).next_back().map(|unacked| unacked.row)
-}
-
-fn context_word<'a>(arrival: &Arrival<'a>) -> &'a str {
-    arrival.context.map_or("", ContextName::as_str)
-}
-
-fn anonymous_key() -> String {
-    format!("{ANONYMOUS}{}", uuid::Uuid::now_v7())
 }

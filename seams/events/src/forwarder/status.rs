@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::config::Insertion;
 use super::decide::Decision;
 use super::handover::HandoverView;
+use super::log::UNROUTED;
 use super::quarantine::{AuditRow, DROPPED, LateEvent, RELEASED};
 use super::store::{Store, now_ms};
 use super::{ForwarderConfig, ForwarderError};
@@ -152,6 +153,8 @@ pub struct ContextStatus {
     pub dropped: u64,
     /// Events that their emitter sent twice.
     pub dup: u64,
+    /// Published events that reached no queue, because no consumer is bound to their routing key.
+    pub unrouted: u64,
     /// Events waiting in the owner's raw queue. All contexts of a side share it.
     pub lag_events: Option<u64>,
     /// When an event was last published, in milliseconds since 1970.
@@ -360,6 +363,7 @@ fn context_status(
         released: counts.counted(context, RELEASED),
         dropped: counts.counted(context, DROPPED),
         dup: counts.decided(context, Decision::Dup),
+        unrouted: counts.counted(context, UNROUTED),
         lag_events: lag,
         last_forwarded_ms: sent.map(|(_, last_ms)| *last_ms),
         undelivered: counts.undelivered.get(context).copied().unwrap_or(0),

@@ -7,7 +7,6 @@
 )]
 
 mod broker;
-mod chaos;
 mod embedded;
 mod forwarder;
 mod handover;
@@ -17,5 +16,6 @@ mod replicas;
 mod speed;
 mod stage;
 mod tap;
+mod trouble;
 mod world;
 mod wrap;

@@ -1,6 +1,7 @@
-//! A forwarder in a process of its own, to be killed and frozen, and a wire to the broker that can be cut.
+//! A forwarder in a process of its own, to be killed and frozen.
+//!
+//! The chaos of the whole chain (`seams/outbox/tests/suite/chaos.rs`) uses this file too, so it needs nothing of its suite.
 
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,13 +15,13 @@ use banyan_events::forwarder::{
     Forwarder, ForwarderConfig, Owners, OwnersError, PublicPlace, RawPlace,
 };
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::messages;
-
 const SETUP: &str = "BANYAN_TEST_REPLICA";
+
+fn messages() -> ContextName {
+    ContextName::new("messages").unwrap()
+}
 
 /// What a replica is told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -94,9 +95,14 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(crate) fn start(setup: &Setup) -> Self {
+        Self::of("replica::child_forwards", SETUP, &serde_json::to_string(setup).unwrap())
+    }
+
+    /// A process that runs one ignored test of this binary, told by an environment variable.
+    pub(crate) fn of(test: &str, variable: &str, setup: &str) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["replica::child_forwards", "--exact", "--ignored"])
-            .env(SETUP, serde_json::to_string(setup).unwrap())
+            .args([test, "--exact", "--ignored"])
+            .env(variable, setup)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)
@@ -120,47 +126,5 @@ impl Replica {
 impl Drop for Replica {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-/// A TCP hop to a port, whose connections can be cut.
-pub(crate) struct Wire {
-    pub(crate) port: u16,
-    cut: watch::Sender<u64>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Wire {
-    pub(crate) async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let own = listener.local_addr().unwrap().port();
-        let cut = watch::Sender::new(0);
-        let cuts = cut.subscribe();
-        let task = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, ([127, 0, 0, 1], port).into(), cuts.clone()));
-            }
-        });
-        Self { port: own, cut, task }
-    }
-
-    /// Drops every connection in the middle of whatever it carries.
-    pub(crate) fn cut(&self) {
-        self.cut.send_modify(|cuts| *cuts += 1);
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn carry(mut client: TcpStream, to: SocketAddr, mut cuts: watch::Receiver<u64>) {
-    cuts.mark_unchanged();
-    let Ok(mut server) = TcpStream::connect(to).await else { return };
-    tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-        _ = cuts.changed() => {}
     }
 }

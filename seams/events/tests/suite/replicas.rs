@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use banyan_domain::Side;
 use banyan_events::broker::{Consumer, ExchangeKind, QueueOptions, Topology};
 use banyan_events::forwarder::{RunState, status};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::replica::{Replica, Setup, tell_owner};
@@ -99,7 +101,7 @@ async fn fail_over(raw: &Place, public_url: &str) {
     let mut seen = Seen::default();
     seen.read_to(&mut push, 400).await;
 
-    first.signal("STOP");
+    freeze_between_transactions(&first, &setup).await;
     let frozen_at = now();
     let failover = seen.read_to(&mut push, frozen_at + 40).await;
     println!("frozen leader: the other publishes after {failover:?}");
@@ -123,6 +125,24 @@ async fn fail_over(raw: &Place, public_url: &str) {
     let order: Vec<_> = seen.numbers.iter().filter(|id| firsts.insert(**id)).collect();
     assert!(order.is_sorted(), "the order of the raw queue");
     println!("{total} events, {} sent twice with the same id at two failovers", seen.repeated());
+}
+
+/// Frozen in the middle of a transaction, it would hold the lock of the store's file until it is killed or wakes up, and
+/// nobody could take over: that is SQLite's way, and said in the README.
+async fn freeze_between_transactions(replica: &Replica, setup: &Setup) {
+    let database = setup.directory.join("forwarder.db");
+    let options =
+        SqliteConnectOptions::new().filename(&database).busy_timeout(Duration::from_millis(1));
+    let mut conn = options.connect().await.unwrap();
+    loop {
+        replica.signal("STOP");
+        if let Ok(tx) = conn.begin_with("BEGIN IMMEDIATE").await {
+            tx.rollback().await.unwrap();
+            return;
+        }
+        replica.signal("CONT");
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    }
 }
 
 async fn until_running(setup: &Setup) {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, Sqlite, SqliteConnection, Transaction};
 
+use crate::broker::unrouted::Unrouted;
 use crate::broker::{
     BrokerError, Delivery, ExchangeKind, Message, PublishId, QueueOptions, topic_matches,
 };
@@ -254,6 +255,7 @@ fn delivery(row: &SqliteRow) -> Result<Delivery, Box<dyn std::error::Error>> {
             properties: serde_json::from_str(&properties)?,
             body: row.try_get(5)?,
             publish_id: None,
+            is_mandatory: false,
         },
     })
 }

@@ -19,6 +19,7 @@ use lapin::{Channel, Confirmation, Connection, PublisherConfirm};
 use tokio::time::timeout;
 
 use super::{REPLY_MAX, convert, short};
+use crate::broker::unrouted::Unrouted;
 use crate::broker::{BrokerError, BrokerKind, Consumer, Delivery, GoOn, Message};
 use crate::metrics;
 
@@ -56,11 +57,12 @@ async fn publish_window(
     go_on: GoOn<'_>,
 ) -> Result<(), BrokerError> {
     let mut window: VecDeque<(&Message, PublisherConfirm)> = VecDeque::with_capacity(WINDOW);
+    let mut unrouted = Unrouted::default();
     for message in messages {
         if window.len() >= WINDOW
             && let Some(oldest) = window.pop_front()
         {
-            confirmed(oldest).await?;
+            confirmed(oldest, &mut unrouted).await?;
         }
         if !go_on() {
             return Err(unconfirmed("the publisher may not go on"));
@@ -68,9 +70,9 @@ async fn publish_window(
         window.push_back((message, send(channel, message).await?));
     }
     for oldest in window {
-        confirmed(oldest).await?;
+        confirmed(oldest, &mut unrouted).await?;
     }
-    Ok(())
+    unrouted.into_result()
 }
 
 async fn send(channel: &Channel, message: &Message) -> Result<PublisherConfirm, BrokerError> {
@@ -78,7 +80,7 @@ async fn send(channel: &Channel, message: &Message) -> Result<PublisherConfirm, 
     let sending = channel.basic_publish(
         short(&message.exchange)?,
         short(&message.routing_key)?,
-        BasicPublishOptions::default(),
+        BasicPublishOptions { mandatory: message.is_mandatory, ..Default::default() },
         &message.body,
         properties,
     );
@@ -89,9 +91,20 @@ async fn send(channel: &Channel, message: &Message) -> Result<PublisherConfirm, 
     }
 }
 
-async fn confirmed((message, confirm): (&Message, PublisherConfirm)) -> Result<(), BrokerError> {
+/// lapin hands a returned message to whichever confirm comes next, so what was returned says itself which it is; nobody
+/// else may publish on the channel meanwhile.
+async fn confirmed(
+    (message, confirm): (&Message, PublisherConfirm),
+    unrouted: &mut Unrouted,
+) -> Result<(), BrokerError> {
     match timeout(CONFIRM_MAX, confirm).await {
-        Ok(Ok(Confirmation::Ack(_))) => Ok(()),
+        Ok(Ok(Confirmation::Ack(returned))) => {
+            if let Some(returned) = returned {
+                let delivery = &returned.delivery;
+                unrouted.add(delivery.exchange.as_str(), delivery.routing_key.as_str());
+            }
+            Ok(())
+        }
         Ok(Ok(Confirmation::Nack(_))) => Err(BrokerError::Refused {
             reason: "negative confirm: a queue is full, or the broker could not store it"
                 .to_owned(),

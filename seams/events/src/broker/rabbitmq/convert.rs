@@ -29,6 +29,7 @@ pub(super) fn from_delivery(delivery: lapin::message::Delivery) -> Delivery {
             properties,
             body: delivery.data,
             publish_id: None,
+            is_mandatory: false,
         },
     }
 }

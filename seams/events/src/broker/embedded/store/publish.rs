@@ -11,6 +11,7 @@ const DROP_OLDEST: &str = "DELETE FROM entries WHERE id IN (SELECT id FROM entri
 struct Plan<'m> {
     entries: Vec<(&'m Message, Vec<String>)>,
     ids: HashSet<&'m PublishId>,
+    unrouted: Unrouted,
     /// Lengths of queues before the plan.
     lengths: HashMap<String, i64>,
     /// New entries per queue.
@@ -18,7 +19,8 @@ struct Plan<'m> {
 }
 
 impl Work<'_> {
-    /// Stores the messages in order up to the first that is refused; that one is the answer.
+    /// Stores the messages in order up to the first that is refused; that one is the answer. One that must be routed and
+    /// is not leaves no trace, and does not stop the others.
     pub(in crate::broker::embedded) async fn publish(
         &mut self,
         session: Option<i64>,
@@ -37,7 +39,8 @@ impl Work<'_> {
             }
         }
         self.write(&plan).await.map_err(|error| self.failed(&*error))?;
-        refused
+        refused?;
+        plan.unrouted.into_result()
     }
 
     /// Adds one message to the plan if its queues have room.
@@ -51,6 +54,10 @@ impl Work<'_> {
             return Ok(());
         }
         let queues = self.routes.queues_of(message)?;
+        if queues.is_empty() && message.is_mandatory {
+            plan.unrouted.add(&message.exchange, &message.routing_key);
+            return Ok(());
+        }
         for queue in &queues {
             let added = plan.added.get(queue).copied().unwrap_or(0);
             self.check_room(queue, added, plan).await?;
