@@ -227,6 +227,17 @@ impl<DB: Engine> Relay<DB> {
                 outcome.sent.extend(wave.iter().map(|row| row.id));
                 Ok(())
             }
+            // All but these are durable.
+            Err(ref source @ BrokerError::Unroutable { ref routing_keys, .. }) => {
+                for row in wave {
+                    if !routing_keys.contains_key(&row.routing_key) {
+                        outcome.sent.push(row.id);
+                    } else if !outcome.holds(&row.lane) {
+                        outcome.failed(row, Blame::Busy, source.to_string());
+                    }
+                }
+                Ok(())
+            }
             Err(source) => match self.blame(&source) {
                 Blame::Broker => Err(OutboxError::Broker { source }),
                 Blame::Busy | Blame::Row => self.publish_singly(lease, wave, outcome).await,

@@ -53,7 +53,8 @@ impl Row {
     pub(crate) fn message(&self, exchange: &str) -> Result<Message, OutboxError> {
         let broken = |_| OutboxError::Row { table: "banyan_outbox", what: "properties" };
         let properties: Properties = serde_json::from_str(&self.properties).map_err(broken)?;
-        Ok(Message::new(exchange, &self.routing_key, self.body.clone()).properties(properties))
+        let message = Message::new(exchange, &self.routing_key, self.body.clone());
+        Ok(message.properties(properties).mandatory())
     }
 }
 

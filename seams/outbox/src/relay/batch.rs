@@ -11,7 +11,7 @@ use crate::row::Row;
 pub(super) enum Blame {
     /// The broker's: no row is held or counted, everything waits.
     Broker,
-    /// A full queue's: the row waits with its lane for as long as it takes.
+    /// A full queue's, or that of a queue which is not bound: the row waits with its lane for as long as it takes.
     Busy,
     /// The row's or its exchange's: it waits with its lane, and is dead after too many tries.
     Row,
@@ -40,7 +40,10 @@ pub(super) fn waves(rows: Vec<Row>, per_lane: u16) -> Vec<Vec<Row>> {
 pub(super) fn blame(error: &BrokerError, state: &BrokerState) -> Blame {
     let is_up = *state == BrokerState::Connected;
     match error {
-        BrokerError::QueueFull { .. } | BrokerError::Refused { .. } => Blame::Busy,
+        // As a full queue: once somebody binds one, the row goes.
+        BrokerError::QueueFull { .. }
+        | BrokerError::Refused { .. }
+        | BrokerError::Unroutable { .. } => Blame::Busy,
         // On a connection that stands, a confirm stays away when the channel was closed over this very message, as
         // over a missing permission.
         BrokerError::Unconfirmed { .. } if is_up => Blame::Row,
@@ -50,6 +53,7 @@ pub(super) fn blame(error: &BrokerError, state: &BrokerState) -> Blame {
         | BrokerError::InvalidMessage { .. } => Blame::Row,
         BrokerError::Url { .. }
         | BrokerError::Unreachable { .. }
+        | BrokerError::Blocked { .. }
         | BrokerError::Unconfirmed { .. }
         | BrokerError::ConsumerLost { .. }
         | BrokerError::Storage { .. }

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sqlx::{Pool, Transaction};
+use sqlx::{Connection as _, Pool, Transaction};
 
 use super::RelayConfig;
 use super::batch::Blame;
@@ -151,14 +151,32 @@ pub(super) async fn read<DB: Engine>(
 }
 
 /// Marks what became of the rows of a batch, if the lease is still held.
+///
+/// The connection is closed after an error, here as in [`trim`]: the pool is the service's, and sqlx counts a transaction
+/// whose commit failed (a full disk, say) as open for ever.
 pub(super) async fn settle<DB: Engine>(
     pool: &Pool<DB>,
     lease: &Lease,
     outcome: &Outcome,
     config: &RelayConfig,
 ) -> Result<(), OutboxError> {
+    let failed = OutboxError::database("mark the published rows");
+    let mut connection = pool.acquire().await.map_err(failed)?;
+    let done = settle_on::<DB>(&mut connection, lease, outcome, config).await;
+    if done.is_err() {
+        connection.close_on_drop();
+    }
+    done
+}
+
+async fn settle_on<DB: Engine>(
+    connection: &mut DB::Connection,
+    lease: &Lease,
+    outcome: &Outcome,
+    config: &RelayConfig,
+) -> Result<(), OutboxError> {
     let failed = || OutboxError::database("mark the published rows");
-    let mut tx = pool.begin_with(DB::DIALECT.begin_write()).await.map_err(failed())?;
+    let mut tx = connection.begin_with(DB::DIALECT.begin_write()).await.map_err(failed())?;
     lease.claim(&mut tx).await?;
     if !outcome.sent.is_empty() {
         let sql = format!("{SENT}{})", id_list(&outcome.sent));
@@ -202,9 +220,23 @@ pub(super) async fn trim<DB: Engine>(
     lease: &Lease,
     keep: Duration,
 ) -> Result<bool, OutboxError> {
+    let failed = OutboxError::database("clean up the outbox");
+    let mut connection = pool.acquire().await.map_err(failed)?;
+    let done = trim_on::<DB>(&mut connection, lease, keep).await;
+    if done.is_err() {
+        connection.close_on_drop();
+    }
+    done
+}
+
+async fn trim_on<DB: Engine>(
+    connection: &mut DB::Connection,
+    lease: &Lease,
+    keep: Duration,
+) -> Result<bool, OutboxError> {
     let failed = || OutboxError::database("clean up the outbox");
     let keep_ms = signed(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
-    let mut tx = pool.begin_with(DB::DIALECT.begin_write()).await.map_err(failed())?;
+    let mut tx = connection.begin_with(DB::DIALECT.begin_write()).await.map_err(failed())?;
     lease.claim(&mut tx).await?;
     let mut is_more = false;
     for state in SETTLED {

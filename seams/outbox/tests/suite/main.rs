@@ -2,16 +2,21 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test may panic, and says what it waited for"
+    clippy::print_stdout,
+    reason = "a test may panic, and says what it waited for, its seed and what it measured"
 )]
 
+mod chaos;
 mod crash;
 mod emit;
 mod fence;
+mod full;
 mod inbox;
 mod operate;
 mod rabbitmq;
 mod relay;
+#[path = "../../../events/tests/suite/replica.rs"]
+mod replica;
 mod rigged;
 mod simulation;
 mod speed;

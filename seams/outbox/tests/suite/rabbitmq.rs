@@ -102,3 +102,42 @@ fn relay<DB: Engine>(world: &World<DB>, broker: &Arc<dyn Broker>) -> Running {
     let config = RelayConfig { rows_max: 50, ..quick() };
     Running::start(Relay::new(world.outbox.clone(), broker.clone(), config))
 }
+
+mod unroutable {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_raw_exchange_without_a_queue_loses_no_row_on_rabbitmq() {
+        let Some(node) = or_skip(tokio::task::spawn_blocking(rabbitmq).await.unwrap()) else {
+            return;
+        };
+        without_a_queue(&node.fresh_url()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_raw_exchange_without_a_queue_loses_no_row_on_the_embedded_broker() {
+        let directory = tempfile::tempdir().unwrap();
+        without_a_queue(&format!("embedded:{}", directory.path().join("b.db").display())).await;
+    }
+
+    /// The relay may be there before the forwarder was ever started.
+    async fn without_a_queue(url: &str) {
+        let world = World::sqlite().await.unwrap().owned(Order::Subject).await;
+        let broker = connect(url).await.unwrap();
+        let bare = Topology::new().exchange("raw", ExchangeKind::Topic);
+        broker.declare(&bare).await.unwrap();
+        world.emit_many(0..4, 2).await;
+        let relay = relay(&world, &broker);
+        let waiting = "SELECT COUNT(*) FROM banyan_outbox WHERE state = 'waiting' AND attempts > 3";
+        world.until("the first of each subject waits", waiting, |count| count == 2).await;
+        let error = world.texts("SELECT error FROM banyan_outbox WHERE state = 'waiting'").await;
+        assert!(error[0].contains("no queue of exchange `raw` is bound for"), "{error:?}");
+        assert_eq!((world.rows_in("ready").await, world.rows_in("sent").await), (2, 0));
+        broker.declare(&topology()).await.unwrap();
+        world.until_empty().await;
+        relay.stop().await;
+        assert_eq!((world.rows_in("sent").await, world.rows_in("dead").await), (4, 0));
+        assert_eq!(effects(&drain(&broker, 4).await).len(), 4);
+        broker.close().await;
+    }
+}

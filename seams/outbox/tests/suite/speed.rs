@@ -1,5 +1,5 @@
 //! How fast the relay is. `cargo test -p banyan-outbox --test suite -- --ignored --nocapture relay_throughput`
-#![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints rates for people")]
+#![expect(clippy::cast_precision_loss, reason = "it prints rates for people")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

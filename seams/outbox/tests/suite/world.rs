@@ -33,10 +33,20 @@ impl World<Sqlite> {
     pub(crate) async fn sqlite() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}?mode=rwc", directory.path().join("service.db").display());
+        Some(Self::as_services_open_it(url, directory).await)
+    }
+
+    /// In a directory of the test.
+    pub(crate) async fn sqlite_in(directory: &std::path::Path) -> Self {
+        let url = format!("sqlite:{}?mode=rwc", directory.join("service.db").display());
+        Self::as_services_open_it(url, tempfile::tempdir().unwrap()).await
+    }
+
+    async fn as_services_open_it(url: String, directory: tempfile::TempDir) -> Self {
         let world = Self::at(url, directory).await;
-        // As services open it; the mode stays in the file.
+        // The mode stays in the file.
         world.run("PRAGMA journal_mode = WAL").await;
-        Some(world)
+        world
     }
 }
 
