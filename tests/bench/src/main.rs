@@ -8,6 +8,8 @@ mod case;
 #[cfg(feature = "proxy")]
 mod child;
 mod diff;
+#[cfg(feature = "events")]
+mod events;
 #[cfg(feature = "proxy")]
 mod nginx;
 mod quiet;
@@ -58,6 +60,11 @@ enum Command {
     ///
     /// Installs the peers into a temporary folder with pip and npm; those that cannot be had are named.
     Diff(diff::DiffArgs),
+    /// The forwarder and the relay beside plain lapin programs and RabbitMQ's shovel, on a private RabbitMQ.
+    ///
+    /// Needs `rabbitmq-server`; the relay's databases are private ones, and one that is not installed is named.
+    #[cfg(feature = "events")]
+    Events(events::EventsArgs),
     #[cfg(feature = "proxy")]
     #[command(flatten)]
     Role(Role),
@@ -95,12 +102,16 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let done = match &args.command {
         Some(Command::Diff(diff)) => diff::run(diff),
+        #[cfg(feature = "events")]
+        Some(Command::Events(events)) => events::run(events),
         #[cfg(feature = "proxy")]
         Some(Command::Role(role)) => role::play(role),
         #[cfg(feature = "proxy")]
         None => run::run(&args),
         #[cfg(not(feature = "proxy"))]
-        None => Err(failed("measure the proxy")("built without it; or did you mean `diff`?")),
+        None => Err(failed("measure the proxy")(
+            "built without it; or did you mean `diff` or `events`?",
+        )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

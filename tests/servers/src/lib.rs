@@ -9,5 +9,5 @@ mod rabbitmq;
 mod sql;
 
 pub use process::{Server, or_skip};
-pub use rabbitmq::{RabbitMq, rabbitmq, rabbitmq_with_management};
+pub use rabbitmq::{RabbitMq, rabbitmq, rabbitmq_with_management, rabbitmq_with_shovel};
 pub use sql::{mariadb, postgres};

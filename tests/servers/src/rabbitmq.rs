@@ -23,6 +23,7 @@ pub struct RabbitMq {
     _watchdog: Watchdog,
     next_vhost: AtomicUsize,
     management: Option<u16>,
+    ports: Ports,
 }
 
 /// Starts RabbitMQ.
@@ -30,7 +31,7 @@ pub struct RabbitMq {
 /// # Errors
 /// Why it cannot, such as that it is not installed.
 pub fn rabbitmq() -> Result<RabbitMq, String> {
-    start(None)
+    start(None, &[])
 }
 
 /// Starts RabbitMQ with its management API, which costs some seconds more.
@@ -39,14 +40,23 @@ pub fn rabbitmq() -> Result<RabbitMq, String> {
 /// Why it cannot, such as that it is not installed.
 pub fn rabbitmq_with_management() -> Result<RabbitMq, String> {
     let [port] = free_ports()?;
-    start(Some(port))
+    start(Some(port), &["rabbitmq_management"])
 }
 
-fn start(management: Option<u16>) -> Result<RabbitMq, String> {
+/// Starts RabbitMQ with its management API and its shovel.
+///
+/// # Errors
+/// Why it cannot, such as that it is not installed.
+pub fn rabbitmq_with_shovel() -> Result<RabbitMq, String> {
+    let [port] = free_ports()?;
+    start(Some(port), &["rabbitmq_management", "rabbitmq_shovel"])
+}
+
+fn start(management: Option<u16>, plugins: &[&str]) -> Result<RabbitMq, String> {
     let program = find(&["rabbitmq-server"], &["/usr/lib/rabbitmq/bin"])?;
     let directory = directory()?;
     let [port, epmd_port, dist_port] = free_ports()?;
-    write_config(directory.path(), management).map_err(|error| error.to_string())?;
+    write_config(directory.path(), management, plugins).map_err(|error| error.to_string())?;
     let ports = Ports { port, epmd: epmd_port, dist: dist_port };
     let mut epmd = Command::new("epmd");
     environment(&mut epmd, directory.path(), &ports);
@@ -56,7 +66,8 @@ fn start(management: Option<u16>) -> Result<RabbitMq, String> {
     let mut start = Command::new(program);
     environment(&mut start, directory.path(), &ports);
     let server = boot(start, port, directory, speaks_amqp)?;
-    Ok(RabbitMq { server, epmd, _watchdog: watchdog, next_vhost: AtomicUsize::new(0), management })
+    let next_vhost = AtomicUsize::new(0);
+    Ok(RabbitMq { server, epmd, _watchdog: watchdog, next_vhost, management, ports })
 }
 
 impl RabbitMq {
@@ -75,6 +86,21 @@ impl RabbitMq {
         self.management.map(|port| format!("http://{USER}:{PASSWORD}@127.0.0.1:{port}"))
     }
 
+    /// Tells the node something by `rabbitmqctl`, such as another limit of memory.
+    ///
+    /// # Errors
+    /// What the program says.
+    pub fn control(&self, arguments: &[&str]) -> Result<(), String> {
+        let mut command = Command::new(find(&["rabbitmqctl"], &["/usr/lib/rabbitmq/bin"])?);
+        environment(&mut command, self.server.directory(), &self.ports);
+        command.args(arguments).stdin(Stdio::null());
+        let output = command.output().map_err(|error| format!("rabbitmqctl: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("rabbitmqctl: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
     /// The node, to kill and start again.
     pub fn server(&mut self) -> &mut Server {
         &mut self.server
@@ -88,6 +114,7 @@ impl Drop for RabbitMq {
     }
 }
 
+#[derive(Debug)]
 struct Ports {
     port: u16,
     epmd: u16,
@@ -115,7 +142,11 @@ fn environment(command: &mut Command, directory: &Path, ports: &Ports) {
         .env("RABBITMQ_CONF_ENV_FILE", path("absent.env"));
 }
 
-fn write_config(directory: &Path, management: Option<u16>) -> std::io::Result<()> {
+fn write_config(
+    directory: &Path,
+    management: Option<u16>,
+    plugins: &[&str],
+) -> std::io::Result<()> {
     let each = |line: fn(usize) -> String| (0..VHOSTS).map(line).collect::<Vec<_>>().join(",");
     let vhosts = each(|n| format!("{{\"name\":\"t{n}\"}}"));
     let permissions = each(|n| {
@@ -138,8 +169,7 @@ fn write_config(directory: &Path, management: Option<u16>) -> std::io::Result<()
         directory.join("definitions.json").display()
     );
     std::fs::write(directory.join("rabbitmq.conf"), config)?;
-    let plugins = if management.is_some() { "[rabbitmq_management]." } else { "[]." };
-    std::fs::write(directory.join("plugins"), plugins)
+    std::fs::write(directory.join("plugins"), format!("[{}].", plugins.join(",")))
 }
 
 /// A listening port is not yet a broker: it must answer the protocol header with a method frame.
