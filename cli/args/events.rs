@@ -45,10 +45,10 @@ Examples:
   banyan events parity messages --since 24h --max-mismatch-percent 0.5 --junit parity.xml
   banyan events parity messages --since 2014-06-12T10:00:00Z --html report/ --json
 
-Pairs the events that both sides published by `parity-key` and compares their payloads under the rules of the
-file; a rule for one type of event names the endpoint CONTEXT.TYPE. Values are redacted.
-Exit 0 when parity is proven for every type of event, 1 when it is refuted, 4 when there is too little evidence:
-too few events, only one side published, or the log was trimmed inside the period.")]
+Pairs the events that both sides published by `parity-key` and compares their payloads under the
+rules of the file; a rule for one type of event names the endpoint CONTEXT.TYPE. Values are
+redacted. Exit 0 when parity is proven for every type of event, 1 when it is refuted, 4 when too
+few events were seen, only one side published, or the log was trimmed inside the period.")]
     Parity(ParityArgs),
     /// Move a live exchange's bindings behind the forwarder, without touching the monolith
     #[command(after_long_help = "\

@@ -126,3 +126,25 @@ fn rules_are_read_with_their_problems_at_their_places() {
         ["banyan.toml:5:1: rule `$.b` is declared twice (hint: give one of them another `id`)"]
     );
 }
+
+#[test]
+fn a_wrong_parity_key_is_told_at_its_place() {
+    let context = |lines: &str| {
+        format!(
+            "{SMALL}\n[[context]]\nname = \"messages\"\nnew = \"http://127.0.0.1:4000\"\n{lines}\n"
+        )
+    };
+    let told = |lines: &str| {
+        let text = context(lines);
+        let (problems, _) = parse_text(&text);
+        Failure::config(Path::new("banyan.toml"), &text, problems).detail_lines().join("\n")
+    };
+    insta::assert_snapshot!(told("parity-key = [\"type\", \"sbject\"]\nparity-window = \"10ms\""), @"");
+    insta::assert_snapshot!(told("parity-key = [\"type\"]\nparity-late-max = \"10m\""), @"");
+    let (problems, config) = parse_text(&context("parity-key = [\"type\", \"subject|/data/id\"]"));
+    assert_eq!(problems, []);
+    let config = config.unwrap();
+    let parity = &config.contexts.values().next().unwrap().events.parity;
+    assert_eq!(parity.key.words().collect::<Vec<_>>(), ["type", "subject|/data/id"]);
+    assert_eq!((parity.window_ms, parity.late_max_ms), (300_000, 30_000));
+}

@@ -174,7 +174,10 @@ pub(crate) async fn standing(
         counts.pairs, counts.mismatched, counts.unknown
     );
     if counts.new == 0 || counts.legacy == 0 {
-        return Ok(unknown("only one side published in the last 24 h".to_owned(), OpenReason::OneSided));
+        return Ok(unknown(
+            "only one side published in the last 24 h".to_owned(),
+            OpenReason::OneSided,
+        ));
     }
     let verdict = gate.decide(Evidence {
         distinct: decided,
@@ -261,7 +264,8 @@ impl Show for Redacted<'_> {
     }
 
     fn kind(&self, text: &str) -> String {
-        let is_name = text.len() <= KIND_MAX && text.split(['.', '/', ':']).all(Redaction::is_field);
+        let is_name =
+            text.len() <= KIND_MAX && text.split(['.', '/', ':']).all(Redaction::is_field);
         if is_name { text.to_owned() } else { self.0.id(text) }
     }
 

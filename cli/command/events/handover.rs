@@ -6,8 +6,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, Paint, columns};
 use crate::wiring::control;
-use crate::wiring::parity;
 use crate::wiring::events::{self, StoreRoute};
+use crate::wiring::parity;
 use banyan_domain::{ContextName, Side};
 use banyan_events::forwarder::{
     self, Begun, Check, ForwarderConfig, Handover, HandoverError, Limits, Operator, Owners as _,

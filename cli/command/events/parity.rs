@@ -69,7 +69,8 @@ fn demanded(config: &Config, demand: &ParityDemand) -> Result<Gate, Failure> {
 /// The report, and below it the numbers over all types.
 fn text(look: &Look) -> String {
     let counts = &look.outcome.counts;
-    let mut lines = vec![render_terminal(&look.report, style()).trim_end().to_owned(), String::new()];
+    let mut lines =
+        vec![render_terminal(&look.report, style()).trim_end().to_owned(), String::new()];
     lines.push(format!(
         "legacy published {}, new {}: {} pairs, {} mismatch, {} pending, {} undecided",
         thousands(counts.legacy),
@@ -104,11 +105,15 @@ fn hints(look: &Look) -> Vec<String> {
     }
     if look.span.read_until_ms.is_none() && counts.legacy + counts.new > 0 {
         hints.push(
-            "hint: a raw queue was never seen empty: let the forwarder run until both are".to_owned(),
+            "hint: a raw queue was never seen empty: let the forwarder run until both are"
+                .to_owned(),
         );
     }
     if look.span.trimmed {
-        hints.push("hint: begin later with --since, or compare more often than the log is trimmed".to_owned());
+        hints.push(
+            "hint: begin later with --since, or compare more often than the log is trimmed"
+                .to_owned(),
+        );
     }
     hints
 }

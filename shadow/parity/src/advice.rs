@@ -10,9 +10,9 @@ use banyan_diff::{
 };
 use banyan_report::SuggestionReport;
 
-use crate::{Event, Show};
 use crate::cluster::Pair;
 use crate::judge::{Judge, headers, obs};
+use crate::{Event, Show};
 
 /// Differing pairs of one type that rules are tried on, and bytes of all of them.
 const PAIRS_MAX: usize = 24;
@@ -42,7 +42,10 @@ impl Advice {
     ) {
         let weight = pair.legacy.weight() + pair.new.weight();
         let known = self.samples.get(name).map_or(0, |sample| sample.pairs.len());
-        if comparison.differences.is_empty() || known >= PAIRS_MAX || self.bytes + weight > BYTES_MAX {
+        if comparison.differences.is_empty()
+            || known >= PAIRS_MAX
+            || self.bytes + weight > BYTES_MAX
+        {
             return;
         }
         self.bytes += weight;
@@ -57,7 +60,8 @@ impl Advice {
     /// The suggestions; one that names a place which may be data is left out.
     pub(crate) fn finish(self, protect: &Protect, show: &dyn Show) -> Vec<SuggestionReport> {
         let mut all = Vec::new();
-        for (name, sample) in self.samples.into_iter().filter(|(name, _)| show.kind(name) == *name) {
+        for (name, sample) in self.samples.into_iter().filter(|(name, _)| show.kind(name) == *name)
+        {
             let harmless = |suggestion: &Suggestion| {
                 suggestion.causes.iter().all(|cause| show.shape(&cause.shape) == cause.shape)
             };

@@ -34,8 +34,12 @@ pub(crate) fn assign(
     }
     let cells = legacy.len().saturating_mul(new.len());
     // The usual case, and the only way in which all can be paired without crossing.
-    let straight = |at: usize, alike: &mut dyn FnMut(usize, usize) -> bool| near(at, at) && alike(at, at);
-    if cells <= CELLS_MAX && legacy.len() == new.len() && (0..legacy.len()).all(|at| straight(at, alike)) {
+    let straight =
+        |at: usize, alike: &mut dyn FnMut(usize, usize) -> bool| near(at, at) && alike(at, at);
+    if cells <= CELLS_MAX
+        && legacy.len() == new.len()
+        && (0..legacy.len()).all(|at| straight(at, alike))
+    {
         return (0..legacy.len()).map(|at| (at, at)).collect();
     }
     let mut pairs = Vec::new();

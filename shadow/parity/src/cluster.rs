@@ -69,12 +69,7 @@ struct OfKey {
     new: Vec<Event>,
 }
 
-fn settle_near(
-    events: Vec<Event>,
-    period: &Period,
-    judge: &mut Judge,
-    settled: &mut Vec<Settled>,
-) {
+fn settle_near(events: Vec<Event>, period: &Period, judge: &mut Judge, settled: &mut Vec<Settled>) {
     let mut keys: BTreeMap<String, OfKey> = BTreeMap::new();
     for event in events {
         let key = event.key.as_ref().map_or_else(String::new, |key| key.text.clone());
@@ -105,18 +100,19 @@ impl OfKey {
         settled: &mut Vec<Settled>,
     ) {
         let times = |events: &[Event]| events.iter().map(|event| event.at_ms).collect::<Vec<_>>();
-        let chosen =
-            assign(&times(&self.legacy), &times(&self.new), period.window_ms, &mut |legacy, new| {
-                judge.alike(&self.legacy[legacy], &self.new[new])
-            });
+        let chosen = assign(
+            &times(&self.legacy),
+            &times(&self.new),
+            period.window_ms,
+            &mut |legacy, new| judge.alike(&self.legacy[legacy], &self.new[new]),
+        );
         let both = !self.legacy.is_empty() && !self.new.is_empty();
         let (mut legacy, mut new) = (Vec::new(), Vec::new());
         for (events, of_legacy, lonely) in
             [(&self.legacy, true, &mut legacy), (&self.new, false, &mut new)]
         {
-            let taken = |at: usize| {
-                chosen.iter().any(|(a, b)| at == if of_legacy { *a } else { *b })
-            };
+            let taken =
+                |at: usize| chosen.iter().any(|(a, b)| at == if of_legacy { *a } else { *b });
             for (at, event) in events.iter().enumerate().filter(|(at, _)| !taken(*at)) {
                 lonely.push((at, alone(event, at, events, both, period, judge)));
             }

@@ -91,7 +91,9 @@ mod tests {
         }
         let report = delays.report().unwrap();
         assert_eq!((report.count, report.max_ms), (10_000, 10_000));
-        for (found, truth) in [(report.p50_ms, 5_000), (report.p95_ms, 9_500), (report.p99_ms, 9_900)] {
+        for (found, truth) in
+            [(report.p50_ms, 5_000), (report.p95_ms, 9_500), (report.p99_ms, 9_900)]
+        {
             assert!(found >= truth && found <= truth * 104 / 100, "{found} for {truth}");
         }
         assert_eq!(report.buckets.iter().map(|bucket| bucket.count).sum::<u64>(), 10_000);
@@ -100,7 +102,8 @@ mod tests {
 
     #[test]
     fn halves_add_up() {
-        let (mut whole, mut half, mut rest) = (Delays::default(), Delays::default(), Delays::default());
+        let (mut whole, mut half, mut rest) =
+            (Delays::default(), Delays::default(), Delays::default());
         for delay in [0, 1, 63, 64, 65, 1_000_003] {
             whole.add(delay);
             if delay % 2 == 0 { half.add(delay) } else { rest.add(delay) }

@@ -38,7 +38,7 @@ pub struct KeySpec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Part {
     word: String,
-    choices: Vec<Choice>,
+    choices: Vec<(String, Choice)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,10 @@ enum Choice {
 impl Default for KeySpec {
     /// `type` and `subject`: what CloudEvents have.
     fn default() -> Self {
-        let part = |word: &str, choice| Part { word: word.to_owned(), choices: vec![choice] };
+        let part = |word: &str, choice| Part {
+            word: word.to_owned(),
+            choices: vec![(word.to_owned(), choice)],
+        };
         Self { parts: vec![part("type", Choice::Type), part("subject", Choice::Subject)] }
     }
 }
@@ -97,16 +100,18 @@ impl KeySpec {
     /// That word.
     pub fn key(&self, facts: &Facts<'_>) -> Result<EventKey, String> {
         let mut json = Parsed::Not;
-        let mut key =
-            EventKey { text: String::new(), subject: String::new(), parts: Vec::new() };
+        let mut key = EventKey { text: String::new(), subject: String::new(), parts: Vec::new() };
         for part in &self.parts {
-            let value = part.choices.iter().find_map(|choice| choice.value(facts, &mut json));
-            let value = value.ok_or_else(|| part.word.clone())?;
+            let found = part
+                .choices
+                .iter()
+                .find_map(|(word, choice)| Some((word, choice.value(facts, &mut json)?)));
+            let (word, value) = found.ok_or_else(|| part.word.clone())?;
             append(&mut key.text, &value);
             if part.is_subject() {
                 append(&mut key.subject, &value);
             }
-            key.parts.push((part.word.clone(), value));
+            key.parts.push((word.clone(), value));
         }
         if key.subject.is_empty() {
             key.subject.clone_from(&key.text);
@@ -117,7 +122,7 @@ impl KeySpec {
 
 impl Part {
     fn names_a_change(&self) -> bool {
-        self.choices.iter().any(|choice| match choice {
+        self.choices.iter().any(|(_, choice)| match choice {
             Choice::Type | Choice::RoutingKey => false,
             Choice::Subject
             | Choice::MessageId
@@ -129,7 +134,7 @@ impl Part {
 
     /// Whether it says what the event happened to. A request id or trace does not: it spans subjects.
     fn is_subject(&self) -> bool {
-        self.choices.iter().any(|choice| match choice {
+        self.choices.iter().any(|(_, choice)| match choice {
             Choice::Subject | Choice::Pointer(_) => true,
             Choice::Type
             | Choice::RoutingKey
@@ -179,7 +184,9 @@ fn scalar(value: &serde_json::Value) -> Option<String> {
         serde_json::Value::String(text) => Some(text.clone()),
         serde_json::Value::Number(number) => Some(number.to_string()),
         serde_json::Value::Bool(truth) => Some(truth.to_string()),
-        serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => None,
+        serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
+            None
+        }
     }
 }
 
@@ -190,7 +197,8 @@ fn header<'a>(facts: &Facts<'a>, name: &str) -> Option<&'a str> {
 
 /// The second part of a W3C `traceparent`; each side has spans of its own below it.
 fn trace_id(facts: &Facts<'_>) -> Option<String> {
-    let names = ["traceparent", "cloudEvents_traceparent", "cloudEvents:traceparent", "ce-traceparent"];
+    let names =
+        ["traceparent", "cloudEvents_traceparent", "cloudEvents:traceparent", "ce-traceparent"];
     let parent = names.iter().find_map(|name| header(facts, name))?;
     let id = parent.split('-').nth(1)?;
     (id.len() == 32).then(|| id.to_owned())
@@ -203,7 +211,8 @@ fn append(text: &mut String, value: &str) {
 }
 
 fn part(word: &str) -> Result<Part, String> {
-    let choices = word.split('|').map(choice).collect::<Result<Vec<_>, _>>()?;
+    let read = |word: &str| Ok::<_, String>((word.to_owned(), choice(word)?));
+    let choices = word.split('|').map(read).collect::<Result<Vec<_>, _>>()?;
     if choices.len() > PARTS_MAX {
         return Err(format!("must have at most {PARTS_MAX} choices, found {}", choices.len()));
     }
@@ -256,7 +265,11 @@ mod tests {
         assert_eq!(key(&["subject|/subject/id"], &facts).unwrap(), "2:91");
         assert_eq!(key(&["trace-id"], &facts).unwrap(), "32:0af7651916cd43dd8448eb211c80319c");
         assert_eq!(key(&["type", "subject"], &facts), Err("subject".to_owned()));
-        assert_eq!(key(&["/text"], &facts), Err("/text".to_owned()), "an empty value names nothing");
+        assert_eq!(
+            key(&["/text"], &facts),
+            Err("/text".to_owned()),
+            "an empty value names nothing"
+        );
         assert_eq!(key(&["/subject"], &facts), Err("/subject".to_owned()));
         assert_eq!(KeySpec::default().key(&facts), Err("subject".to_owned()));
     }

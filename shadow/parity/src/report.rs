@@ -5,9 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use banyan_report::{
-    EndpointReport, Evidence, Gate, GateVerdict, OpenReason, Report, Source,
-};
+use banyan_report::{EndpointReport, Evidence, Gate, GateVerdict, OpenReason, Report, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::delay::Delays;
@@ -51,7 +49,8 @@ pub struct Asked {
 impl Outcome {
     /// The report: an entry per type of event.
     pub fn report(&self, asked: &Asked) -> Report {
-        let seconds = self.period.watermark_ms.saturating_sub(self.period.from_ms) / 1_000;
+        let first_ms = self.period.from_ms.max(self.period.known_from_ms);
+        let seconds = self.period.watermark_ms.saturating_sub(first_ms) / 1_000;
         let entries = self.types.iter().map(|(name, of)| self.entry(name, of, asked, seconds));
         let from_ms = u64::try_from(self.period.from_ms).unwrap_or(0);
         let mut report =

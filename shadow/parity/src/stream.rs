@@ -178,7 +178,8 @@ impl<'a> Parity<'a> {
     /// Settles a subject before its time; answers the events that could still find a partner.
     fn early(&mut self, subject: &Arc<str>) -> Vec<Event> {
         let events = self.take(subject);
-        let so_far = Period { watermark_ms: self.clock_ms.min(self.period.watermark_ms), ..self.period };
+        let so_far =
+            Period { watermark_ms: self.clock_ms.min(self.period.watermark_ms), ..self.period };
         let settled = settle(events, &so_far, &mut self.judge);
         let mut waiting = Vec::new();
         let mut done = Vec::new();
@@ -259,7 +260,8 @@ impl Crowded {
             let far = window_ms.saturating_mul(2);
             event.at_ms >= span.0.saturating_sub(far) && event.at_ms <= span.1.saturating_add(far)
         };
-        self.subjects.get(subject_of(event)).is_some_and(near) || self.all.as_ref().is_some_and(near)
+        self.subjects.get(subject_of(event)).is_some_and(near)
+            || self.all.as_ref().is_some_and(near)
     }
 }
 

@@ -365,8 +365,15 @@ fn example_of_pair(show: &dyn Show, pair: &Pair, finding: Finding) -> Example {
     let rows = format!("rows {} and {}", pair.legacy.row, pair.new.row);
     let apart = pair.new.at_ms - pair.legacy.at_ms;
     Example {
-        request: format!("{}  {rows}", named(show, &pair.legacy)),
-        location: finding.as_str().to_owned(),
+        request: match finding {
+            Finding::Differ => format!("{}  {rows}", named(show, &pair.legacy)),
+            Finding::OnlyLegacy
+            | Finding::OnlyNew
+            | Finding::Duplicated
+            | Finding::Reordered
+            | Finding::Late => named(show, &pair.legacy),
+        },
+        location: rows,
         legacy: Some(format!("row {}", pair.legacy.row)),
         new: Some(format!("row {}, {apart} ms after legacy's", pair.new.row)),
         replay: String::new(),

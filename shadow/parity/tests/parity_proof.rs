@@ -110,8 +110,19 @@ impl World {
     }
 
     /// The payload as a side writes it; `text` is what the change is about.
-    fn body(&mut self, side: Side, at_ms: i64, subject: u64, text: &str, fault: Option<Fault>) -> String {
-        let id = format!("{:08x}-27f3-4cc1-ae3f-{:012x}", self.rng.random::<u32>(), self.rng.random::<u32>());
+    fn body(
+        &mut self,
+        side: Side,
+        at_ms: i64,
+        subject: u64,
+        text: &str,
+        fault: Option<Fault>,
+    ) -> String {
+        let id = format!(
+            "{:08x}-27f3-4cc1-ae3f-{:012x}",
+            self.rng.random::<u32>(),
+            self.rng.random::<u32>()
+        );
         let mut tags = ["a", "b", "c", "d"];
         let second = 1_402_567_200 + at_ms / 1_000;
         let time = match side {
@@ -183,7 +194,11 @@ impl World {
         }
     }
 
-    fn run(mut self, pairs: u64, faults: &BTreeMap<u64, Fault>) -> (Outcome, BTreeMap<Finding, u64>) {
+    fn run(
+        mut self,
+        pairs: u64,
+        faults: &BTreeMap<u64, Fault>,
+    ) -> (Outcome, BTreeMap<Finding, u64>) {
         for number in 0..pairs {
             match faults.get(&number).copied() {
                 Some(fault @ (Fault::Reordered | Fault::Late)) => self.timed(number, fault),
@@ -229,12 +244,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn report(outcome: &Outcome, gate: Gate) -> Report {
-    outcome.report(&Asked {
-        context: "messages".to_owned(),
-        generated_ms: 1,
-        gate,
-        trimmed: false,
-    })
+    outcome.report(&Asked { context: "messages".to_owned(), generated_ms: 1, gate, trimmed: false })
 }
 
 #[test]
@@ -285,7 +295,10 @@ fn noise_alone_is_parity_and_too_little_of_it_is_no_verdict() {
     assert_eq!(found.verdict(), GateVerdict::Pass);
     assert!(found.endpoints.iter().all(|of| of.hidden_total() > 0), "what rules hid is counted");
     let delay = found.lag.unwrap();
-    assert!(delay.count == 12_000 && delay.p50_ms < 1_500 && delay.max_ms < LATE_MAX_MS, "{delay:?}");
+    assert!(
+        delay.count == 12_000 && delay.p50_ms < 1_500 && delay.max_ms < LATE_MAX_MS,
+        "{delay:?}"
+    );
     let (few, _) = World::new(seed).run(300, &BTreeMap::new());
     assert_eq!(report(&few, Gate::default()).verdict().word(), "INCONCLUSIVE");
     let none = World::new(seed).run(0, &BTreeMap::new()).0;

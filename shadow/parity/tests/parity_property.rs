@@ -22,8 +22,13 @@ fn streams() -> impl Strategy<Value = Vec<Event>> {
                 let side = if legacy { Side::Legacy } else { Side::New };
                 // From long before the period to long after the watermark.
                 let at_ms = -20_000 + at * 300;
-                let mut event =
-                    event(side, at_ms, &format!("kind{kind}"), u64::from(subject), u64::from(payload));
+                let mut event = event(
+                    side,
+                    at_ms,
+                    &format!("kind{kind}"),
+                    u64::from(subject),
+                    u64::from(payload),
+                );
                 match broken {
                     0 => event.key = None,
                     1 => event.body = None,

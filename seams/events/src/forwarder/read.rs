@@ -17,7 +17,8 @@ use crate::envelope::CloudEvent;
 /// Rows that one page looks at, those of other contexts too.
 const PAGE_ROWS: i64 = 2_000;
 
-const PAGE: &str = "SELECT id, context, side, type, exchange, routing_key, properties, body, decision, decided_ms
+const PAGE: &str =
+    "SELECT id, context, side, type, exchange, routing_key, properties, body, decision, decided_ms
     FROM forwarder_log WHERE id > ?1 ORDER BY id LIMIT ?2";
 const SPAN: &str = "SELECT MIN(id), MAX(id) FROM forwarder_log";
 const NEXT: &str = "SELECT id, decided_ms FROM forwarder_log WHERE id >= ?1 ORDER BY id LIMIT 1";
@@ -114,8 +115,11 @@ impl LogReader {
         let (from_ms, trimmed) = match first {
             None => (None, false),
             Some((id, at_ms)) => {
-                let before: i64 =
-                    sqlx::query_scalar(BEFORE).bind(id).fetch_one(&mut *conn).await.map_err(failed)?;
+                let before: i64 = sqlx::query_scalar(BEFORE)
+                    .bind(id)
+                    .fetch_one(&mut *conn)
+                    .await
+                    .map_err(failed)?;
                 (Some(at_ms), before < id - 1)
             }
         };
@@ -140,8 +144,11 @@ impl LogReader {
         let mut high = last.saturating_add(1);
         while low < high {
             let middle = low + (high - low) / 2;
-            let row: Option<(i64, i64)> =
-                sqlx::query_as(NEXT).bind(middle).fetch_optional(&mut *conn).await.map_err(failed)?;
+            let row: Option<(i64, i64)> = sqlx::query_as(NEXT)
+                .bind(middle)
+                .fetch_optional(&mut *conn)
+                .await
+                .map_err(failed)?;
             match row {
                 Some((id, at_ms)) if at_ms < from_ms => low = id + 1,
                 Some(_) | None => high = middle,

@@ -12,6 +12,7 @@ mod embedded;
 mod forwarder;
 mod handover;
 mod quarantine;
+mod read;
 mod replica;
 mod replicas;
 mod speed;

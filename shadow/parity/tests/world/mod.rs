@@ -41,7 +41,10 @@ pub fn key(kind: &str, subject: &str) -> EventKey {
     EventKey {
         text: format!("{kind}:{subject}"),
         subject: subject.to_owned(),
-        parts: vec![("type".to_owned(), kind.to_owned()), ("subject".to_owned(), subject.to_owned())],
+        parts: vec![
+            ("type".to_owned(), kind.to_owned()),
+            ("subject".to_owned(), subject.to_owned()),
+        ],
     }
 }
 

@@ -111,7 +111,8 @@ impl Page {
         let title = span(&endpoint.endpoint);
         let seen = line::endpoint(endpoint, report);
         let needs = needs.map(|needs| format!("\nNeeds {}.\n", span(&needs))).unwrap_or_default();
-        let lag = lag.map(|lag| format!("\nLag: {}.\n", line::lag(lag, report))).unwrap_or_default();
+        let lag =
+            lag.map(|lag| format!("\nLag: {}.\n", line::lag(lag, report))).unwrap_or_default();
         let head = format!("\n### {} {title}\n\n{seen}\n{needs}{lag}", endpoint.gate.word());
         if !self.push(&head) {
             return 0;
@@ -142,7 +143,11 @@ impl Page {
 
     fn parts(&mut self, report: &Report) {
         if let Some(lag) = &report.lag {
-            self.push(&format!("\n### {}\n\n{}\n", line::lag_title(report), line::lag(lag, report)));
+            self.push(&format!(
+                "\n### {}\n\n{}\n",
+                line::lag_title(report),
+                line::lag(lag, report)
+            ));
         }
         let idle = report.rules.iter().filter(|rule| rule.state != RuleState::Active);
         for (at, rule) in idle.enumerate() {

@@ -188,7 +188,10 @@ impl Page {
     fn parts(&mut self, report: &Report) {
         if let Some(lag) = &report.lag {
             self.out.push('\n');
-            self.line(0, &format!("{}: {}", line::lag_title(report).to_lowercase(), line::lag(lag, report)));
+            self.line(
+                0,
+                &format!("{}: {}", line::lag_title(report).to_lowercase(), line::lag(lag, report)),
+            );
         }
         self.rules_and_noise(report);
         if !report.suggestions.is_empty() {
