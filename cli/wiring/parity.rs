@@ -19,7 +19,7 @@ use banyan_shadow::Redaction;
 use serde::Serialize;
 
 /// Rows of all contexts that a handover looks at, the newest.
-const STANDING_ROWS_MAX: i64 = 50_000;
+const STANDING_ROWS_MAX: i64 = 20_000;
 /// How far back a handover looks.
 const STANDING_MS: i64 = 24 * 3_600_000;
 /// Longest name of a type that is shown, and of a part of it.
@@ -239,9 +239,11 @@ fn event(logged: LoggedEvent, key: &KeySpec) -> Event {
 
 fn text_headers(message: &Message) -> Vec<(String, String)> {
     let headers = message.properties.headers.iter().flatten();
-    let text = |value: &HeaderValue| match value {
-        HeaderValue::Text(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
-        other => serde_json::to_value(other).ok().and_then(|value| number(&value)),
+    let text = |value: &HeaderValue| {
+        if let HeaderValue::Text(bytes) = value {
+            return std::str::from_utf8(bytes).ok().map(str::to_owned);
+        }
+        number(&serde_json::to_value(value).ok()?)
     };
     headers.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
 }

@@ -69,7 +69,7 @@ impl Advice {
             all.extend(
                 suggestions
                     .take(SUGGESTIONS_MAX)
-                    .filter_map(|suggestion| reported(&name, suggestion)),
+                    .filter_map(|suggestion| reported(&name, &suggestion)),
             );
         }
         all
@@ -95,7 +95,7 @@ impl Sample {
     }
 }
 
-fn reported(name: &str, suggestion: Suggestion) -> Option<SuggestionReport> {
+fn reported(name: &str, suggestion: &Suggestion) -> Option<SuggestionReport> {
     let rule = rules_from_toml(&suggestion.rule).ok()?.into_iter().next()?;
     let causes: Vec<String> = suggestion
         .causes

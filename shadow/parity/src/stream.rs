@@ -51,7 +51,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { events: 200_000, bytes: 256 << 20, subject_events: 512 }
+        Self { events: 200_000, bytes: 256 << 20, subject_events: 2_048 }
     }
 }
 
@@ -160,8 +160,9 @@ impl<'a> Parity<'a> {
         for event in self.early(subject) {
             self.hold(subject.clone(), event);
         }
-        let half = self.limits.subject_events / 2;
-        if self.open.get(subject).is_some_and(|of| of.events.len() > half) {
+        // With so little room left, each further event would settle all of them again.
+        let full = self.limits.subject_events - self.limits.subject_events / 8;
+        if self.open.get(subject).is_some_and(|of| of.events.len() >= full) {
             for event in self.take(subject) {
                 self.crowded(&event);
             }
@@ -180,12 +181,17 @@ impl<'a> Parity<'a> {
         let events = self.take(subject);
         let so_far =
             Period { watermark_ms: self.clock_ms.min(self.period.watermark_ms), ..self.period };
+        let young_ms = so_far.watermark_ms.saturating_sub(self.period.window_ms);
         let settled = settle(events, &so_far, &mut self.judge);
         let mut waiting = Vec::new();
         let mut done = Vec::new();
         for one in settled {
             match one {
                 Settled::Pending(event) => waiting.push(event),
+                // What is still to come may fit better.
+                Settled::Pair(pair) if pair.legacy.at_ms.max(pair.new.at_ms) > young_ms => {
+                    waiting.extend([pair.legacy, pair.new]);
+                }
                 one @ (Settled::Pair(_) | Settled::Alone(_) | Settled::Duplicate(_)) => {
                     done.push(one);
                 }

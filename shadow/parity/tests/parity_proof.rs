@@ -2,7 +2,9 @@
 //!
 //! `BANYAN_PAIRS=50000 BANYAN_SEED=7 cargo test -p banyan-parity --test parity_proof -- --nocapture`; without the variables
 //! 50,000 pairs and a fixed seed.
+#![expect(clippy::unwrap_used, reason = "a test may panic, and says its seed and what it found")]
 
+#[expect(dead_code, reason = "each test binary uses a part of it")]
 mod world;
 
 use std::collections::BTreeMap;
@@ -83,6 +85,9 @@ struct World {
     events: Vec<Event>,
     planted: BTreeMap<Finding, u64>,
     legacy_ms: i64,
+    subjects: u64,
+    /// Between two events of the stream, on the average.
+    step_ms: i64,
 }
 
 const KINDS: [&str; 3] = ["message.sent", "message.edited", "message.read"];
@@ -94,6 +99,8 @@ impl World {
             events: Vec::new(),
             planted: BTreeMap::new(),
             legacy_ms: 0,
+            subjects: SUBJECTS,
+            step_ms: STEP_MS,
         }
     }
 
@@ -147,9 +154,9 @@ impl World {
 
     /// One change, announced by both sides; with a fault, one that is not announced as it should be.
     fn change(&mut self, number: u64, fault: Option<Fault>) {
-        let subject = self.rng.random_range(0..SUBJECTS);
+        let subject = self.rng.random_range(0..self.subjects);
         let kind = KINDS[self.rng.random_range(0..KINDS.len())];
-        self.legacy_ms += self.rng.random_range(1..2 * STEP_MS);
+        self.legacy_ms += self.rng.random_range(1..2 * self.step_ms);
         // New follows; its delay is drawn anew for each event, but keeps the order within a subject: see `run`.
         let delay = self.rng.random_range(0..1_500);
         let (legacy_ms, new_ms) = (self.legacy_ms, self.legacy_ms + delay);
@@ -179,10 +186,11 @@ impl World {
         *self.planted.entry(fault.finding()).or_default() += 1;
         let subject = SUBJECTS + number;
         let at = self.legacy_ms;
-        let order = match fault {
+        let order = if fault == Fault::Reordered {
             // Of three events the first comes last.
-            Fault::Reordered => vec![(0, 900), (100, 300), (200, 400)],
-            _ => vec![(0, 20), (100, 100 + LATE_MAX_MS.cast_signed() + 500)],
+            vec![(0, 900), (100, 300), (200, 400)]
+        } else {
+            vec![(0, 20), (100, 100 + LATE_MAX_MS.cast_signed() + 500)]
         };
         for (nth, (legacy, new)) in order.into_iter().enumerate() {
             let (kind, text) = (KINDS[nth], format!("timed {number}.{nth}"));
@@ -303,6 +311,23 @@ fn noise_alone_is_parity_and_too_little_of_it_is_no_verdict() {
     assert_eq!(report(&few, Gate::default()).verdict().word(), "INCONCLUSIVE");
     let none = World::new(seed).run(0, &BTreeMap::new()).0;
     assert_eq!(report(&none, Gate::default()).verdict().word(), "INCONCLUSIVE");
+}
+
+#[test]
+fn one_that_is_missing_among_thousands_of_one_subject_is_one_finding() {
+    let seed = number("BANYAN_SEED", 13);
+    println!("seed {seed}");
+    let mut world = World::new(seed);
+    (world.subjects, world.step_ms) = (1, 100);
+    let faults = BTreeMap::from([(900, Fault::Missing), (2_000, Fault::ChangedValue)]);
+    let (outcome, planted) = world.run(3_000, &faults);
+    assert_eq!(outcome.counts.findings, planted, "seed {seed}: {:?}", outcome.counts);
+    // Ten times as many are more than one subject may have at once: undecided, not missing.
+    let mut world = World::new(seed);
+    (world.subjects, world.step_ms) = (1, 10);
+    let (outcome, _) = world.run(6_000, &BTreeMap::new());
+    assert!(outcome.counts.findings.is_empty(), "seed {seed}: {:?}", outcome.counts);
+    assert!(outcome.counts.unknown > 0, "seed {seed}");
 }
 
 #[test]

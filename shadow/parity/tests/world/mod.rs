@@ -1,11 +1,9 @@
 //! What the tests share: a period, a judge, plain events.
-#![allow(dead_code, unreachable_pub, missing_docs)]
-
 use banyan_diff::{Fragment, Location, RuleSet};
 use banyan_domain::Side;
 use banyan_parity::{Event, EventKey, Judge, Limits, Outcome, Parity, Period, Show};
 
-pub const PERIOD: Period = Period {
+pub(crate) const PERIOD: Period = Period {
     from_ms: 0,
     known_from_ms: -10_000,
     watermark_ms: 90_000,
@@ -13,7 +11,7 @@ pub const PERIOD: Period = Period {
     late_max_ms: 3_000,
 };
 
-pub struct Plain;
+pub(crate) struct Plain;
 
 impl Show for Plain {
     fn value(&self, _: &Location, fragment: &Fragment) -> String {
@@ -33,11 +31,11 @@ impl Show for Plain {
     }
 }
 
-pub fn judge() -> Judge {
+pub(crate) fn judge() -> Judge {
     Judge::new("messages", RuleSet::empty(), [7; 32])
 }
 
-pub fn key(kind: &str, subject: &str) -> EventKey {
+pub(crate) fn key(kind: &str, subject: &str) -> EventKey {
     EventKey {
         text: format!("{kind}:{subject}"),
         subject: subject.to_owned(),
@@ -48,7 +46,7 @@ pub fn key(kind: &str, subject: &str) -> EventKey {
     }
 }
 
-pub fn event(side: Side, at_ms: i64, kind: &str, subject: u64, payload: u64) -> Event {
+pub(crate) fn event(side: Side, at_ms: i64, kind: &str, subject: u64, payload: u64) -> Event {
     Event {
         row: 0,
         side,
@@ -60,8 +58,15 @@ pub fn event(side: Side, at_ms: i64, kind: &str, subject: u64, payload: u64) -> 
     }
 }
 
-pub fn compare_with(period: Period, limits: Limits, judge: Judge, events: Vec<Event>) -> Outcome {
+pub(crate) fn compare_with(
+    period: Period,
+    limits: Limits,
+    judge: Judge,
+    events: Vec<Event>,
+) -> Outcome {
     let mut parity = Parity::new(period, limits, judge, &Plain);
-    events.into_iter().for_each(|event| parity.push(event));
+    for event in events {
+        parity.push(event);
+    }
     parity.finish()
 }
