@@ -75,6 +75,11 @@ pub(crate) async fn look(
         )
         .hint("add [events.new] with its broker and exchange; insertion = \"tap\" only looks"));
     }
+    if !settings.database.exists() {
+        let what = "cannot compare events: no forwarder has recorded any";
+        return Err(Failure::new("banyan::events::failed", Exit::Unreachable, what)
+            .hint("start `banyan serve`; with insertion = \"tap\" the forwarder only looks"));
+    }
     let failed = |error| events::failure(&error);
     let redaction = shadow::redaction(config)?;
     let shown = Redacted(&redaction);
@@ -182,6 +187,7 @@ pub(crate) async fn standing(
     let verdict = gate.decide(Evidence {
         distinct: decided,
         mismatched: counts.mismatched,
+        breaking: counts.breaking,
         tried: decided + counts.unknown,
         undecided: counts.unknown,
         ..Evidence::default()

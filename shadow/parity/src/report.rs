@@ -25,6 +25,8 @@ pub struct Counts {
     pub decided: u64,
     /// Pairs and single events with at least one finding.
     pub mismatched: u64,
+    /// Of these, pairs whose difference would break consumers.
+    pub breaking: u64,
     /// Findings by kind; one pair may have several.
     pub findings: BTreeMap<Finding, u64>,
     /// Events whose partner may still come, or came before the log begins.

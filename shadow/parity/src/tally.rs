@@ -133,6 +133,7 @@ impl<'a> Tally<'a> {
     }
 
     pub(crate) fn finish(mut self) -> Outcome {
+        self.counts.breaking = self.types.values().map(|of| of.breaking).sum();
         self.suggestions.extend(self.advice.finish(&Protect::default(), self.show));
         Outcome {
             counts: self.counts,
