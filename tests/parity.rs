@@ -226,6 +226,16 @@ fn sides_that_announce_the_same_pass_and_a_period_that_cannot_be_judged_does_not
 }
 
 #[test]
+fn without_a_recorded_event_or_a_place_of_new_the_remedy_is_told() {
+    let folder = Folder::with_config(CONFIG);
+    snapshot("before_serve", &folder.run(&GATE));
+    let (before, new) = CONFIG.split_once("[events.new]").unwrap();
+    let (_, after) = new.split_once("[events.public]").unwrap();
+    folder.write("banyan.toml", &format!("{before}[events.public]{after}"));
+    snapshot("no_new", &folder.run(&GATE));
+}
+
+#[test]
 fn each_fault_of_new_is_found_and_a_handover_is_refused() {
     let folder = recorded(New::Wrong);
     snapshot("fails", &folder.run(&["events", "parity", "messages"]));
