@@ -15,7 +15,9 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 pub(crate) use diff::DiffArgs;
-pub(crate) use events::{EventsCommand, HandoverArgs, ResolveArgs, WrapArgs};
+pub(crate) use events::{
+    EventsCommand, HandoverArgs, ParityArgs, ParityDemand, ResolveArgs, WrapArgs,
+};
 pub(crate) use noise::{NoiseCommand, NoisePlace, NoiseWindow};
 pub(crate) use outbox::{EngineName, OutboxCommand, RetryArgs};
 pub(crate) use replay::{ImportArgs, RecordArgs, ReplayArgs};

@@ -69,6 +69,7 @@ pub(crate) const COMMANDS: &[&str] = &[
     "events status",
     "events release",
     "events drop",
+    "events parity",
     "events handover",
     "events wrap",
     "events unwrap",

@@ -13,6 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("banyan-report", &["banyan-domain", "banyan-diff"]),
     ("banyan-template", &["banyan-domain"]),
     ("banyan-noise", &["banyan-diff", "banyan-report"]),
+    ("banyan-parity", &["banyan-domain", "banyan-diff", "banyan-report"]),
     ("banyan-engine", &["banyan-domain"]),
     ("banyan-control", &["banyan-domain"]),
     ("banyan-events", &["banyan-domain", "banyan-control"]),

@@ -1,6 +1,8 @@
 //! Arguments of `banyan events ..`.
 
-use super::{OutboxCommand, Who};
+use super::{OutboxCommand, ReportFiles, Who};
+use crate::config::events::window;
+use crate::config::value;
 use clap::{Args, Subcommand};
 
 /// `banyan events ..`
@@ -36,6 +38,18 @@ Examples:
 Run it again after a crash: it goes on at the step that it came to. Back is the same with --to legacy.
 Exit 1 without --execute, 5 when a check fails, 6 when the forwarder has not passed the markers in time.")]
     Handover(HandoverArgs),
+    /// Whether both sides announce the same changes
+    #[command(after_long_help = "\
+Examples:
+  banyan events parity messages
+  banyan events parity messages --since 24h --max-mismatch-percent 0.5 --junit parity.xml
+  banyan events parity messages --since 2014-06-12T10:00:00Z --html report/ --json
+
+Pairs the events that both sides published by `parity-key` and compares their payloads under the
+rules of the file; a rule for one type of event names the endpoint CONTEXT.TYPE. Values are
+redacted. Exit 0 when parity is proven for every type of event, 1 when it is refuted, 4 when too
+few events were seen, only one side published, or the log was trimmed inside the period.")]
+    Parity(ParityArgs),
     /// Move a live exchange's bindings behind the forwarder, without touching the monolith
     #[command(after_long_help = "\
 Examples:
@@ -121,6 +135,44 @@ pub(crate) struct HandoverArgs {
     pub(crate) timeout: u64,
     #[command(flatten)]
     pub(crate) who: Who,
+}
+
+/// `banyan events parity`
+#[derive(Debug, Args)]
+pub(crate) struct ParityArgs {
+    /// The context
+    pub(crate) context: String,
+    /// Only events since: `24h`, `90s`, `2014-06-12T10:00:00Z`, or Unix milliseconds
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub(crate) since: String,
+    /// How far apart the two events of a pair may be (default: `parity-window`)
+    #[arg(long, value_name = "TIME", value_parser = window)]
+    pub(crate) window: Option<u64>,
+    /// From which distance on the later one is late (default: `parity-late-max`)
+    #[arg(long, value_name = "TIME", value_parser = value::duration_ms)]
+    pub(crate) late_max: Option<u64>,
+    #[command(flatten)]
+    pub(crate) demand: ParityDemand,
+    #[command(flatten)]
+    pub(crate) files: ReportFiles,
+}
+
+/// What parity asks for.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "What a pass needs")]
+pub(crate) struct ParityDemand {
+    /// Percent of the events of a type that may mismatch (default: `shadow.max-mismatch-percent`)
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) max_mismatch_percent: Option<f64>,
+    /// Confidence of the proof in percent (default: `shadow.confidence-percent`)
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) confidence: Option<f64>,
+    /// Events to compare at least, per type
+    #[arg(long, value_name = "N")]
+    pub(crate) min_compared: Option<u64>,
+    /// Percent of the types of event that must be judged; rare ones may lack events, as long as nothing differs there
+    #[arg(long, value_name = "PERCENT", default_value_t = 100.0)]
+    pub(crate) min_coverage: f64,
 }
 
 /// `banyan events wrap|unwrap`

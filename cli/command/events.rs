@@ -2,6 +2,7 @@
 
 mod doctor;
 mod handover;
+mod parity;
 mod quarantine;
 mod wrap;
 
@@ -32,6 +33,7 @@ pub(crate) async fn run(
         EventsCommand::Handover(args) => {
             handover::run(config, &settings(config)?, args, output).await
         }
+        EventsCommand::Parity(args) => parity::run(config, &settings(config)?, args, output).await,
         EventsCommand::Wrap(args) => {
             wrap::run(config, &settings(config)?, args, wrap::Direction::Wrap, output).await
         }

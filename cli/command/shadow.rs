@@ -184,7 +184,7 @@ fn urls(config: &Config, endpoint: &str) -> Option<BaseUrls> {
 }
 
 /// `24h` ago, a moment in RFC 3339, or Unix milliseconds.
-pub(super) fn since(text: &str, now_ms: u64) -> Result<u64, Failure> {
+pub(crate) fn since(text: &str, now_ms: u64) -> Result<u64, Failure> {
     let usage = |message: String| Failure::new("banyan::usage", Exit::Usage, message);
     if let Ok(ms) = text.parse::<u64>() {
         return Ok(ms);

@@ -6,6 +6,7 @@ use super::section::secret;
 use super::{url_relative_to, value};
 use banyan_domain::Side;
 use banyan_events::forwarder::{Expected, Insertion};
+use banyan_parity::KeySpec;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -21,6 +22,77 @@ pub(crate) struct ContextEvents {
     pub(crate) headers: Vec<Expected>,
     /// JSON pointers into the body and their values.
     pub(crate) pointers: Vec<Expected>,
+    /// How both sides' events are paired.
+    pub(crate) parity: Parity,
+}
+
+/// How the events of both sides are paired.
+#[derive(Debug, Clone)]
+pub(crate) struct Parity {
+    /// What two events of one change have in common.
+    pub(crate) key: KeySpec,
+    /// How far apart they may be.
+    pub(crate) window_ms: u64,
+    /// From which distance on the later one is late.
+    pub(crate) late_max_ms: u64,
+}
+
+impl Default for Parity {
+    fn default() -> Self {
+        Self { key: KeySpec::default(), window_ms: 300_000, late_max_ms: 30_000 }
+    }
+}
+
+impl Parity {
+    fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        let key = section.strings("parity-key").and_then(|words| parity_key(section, &words));
+        let window_ms = section.or("parity-window", "5m", window).unwrap_or(default.window_ms);
+        let late_max_ms =
+            section.or("parity-late-max", "30s", value::duration_ms).unwrap_or(default.late_max_ms);
+        if late_max_ms > window_ms {
+            let span = section.key_span("parity-late-max").or(section.key_span("parity-window"));
+            let problem = "`parity-late-max` is longer than `parity-window`: nothing would be late";
+            section.problem(
+                Problem::error(span, problem)
+                    .hint("a pair that is further apart than the window is no pair"),
+            );
+        }
+        Self { key: key.unwrap_or(default.key), window_ms, late_max_ms }
+    }
+}
+
+/// A time within which the two events of a pair can be found.
+pub(crate) fn window(text: &str) -> Result<u64, String> {
+    let ms = value::duration_ms(text)?;
+    if (1_000..=86_400_000).contains(&ms) {
+        return Ok(ms);
+    }
+    Err(format!("must be from 1s to 24h, found `{text}`"))
+}
+
+fn parity_key(section: &Section<'_>, words: &[Found<String>]) -> Option<KeySpec> {
+    let mut is_right = true;
+    for word in words {
+        if let Err(rule) = KeySpec::check_word(&word.value) {
+            is_right = false;
+            section.problem(Problem::error(word.span.clone(), format!("`parity-key`: {rule}")));
+        }
+    }
+    if !is_right {
+        return None;
+    }
+    match KeySpec::parse(words.iter().map(|word| word.value.as_str())) {
+        Ok(key) => Some(key),
+        Err(rule) => {
+            let span = section.key_span("parity-key");
+            section.problem(
+                Problem::error(span, format!("`parity-key` {rule}"))
+                    .hint("parity-key = [\"type\", \"subject\"]"),
+            );
+            None
+        }
+    }
 }
 
 impl ContextEvents {
@@ -34,6 +106,7 @@ impl ContextEvents {
             kinds: texts("event-types"),
             headers: expected(section, "event-headers"),
             pointers: expected(section, "event-pointers"),
+            parity: Parity::read(section),
         }
     }
 }

@@ -126,3 +126,33 @@ fn rules_are_read_with_their_problems_at_their_places() {
         ["banyan.toml:5:1: rule `$.b` is declared twice (hint: give one of them another `id`)"]
     );
 }
+
+#[test]
+fn a_wrong_parity_key_is_told_at_its_place() {
+    let context = |lines: &str| {
+        format!(
+            "{SMALL}\n[[context]]\nname = \"messages\"\nnew = \"http://127.0.0.1:4000\"\n{lines}\n"
+        )
+    };
+    let told = |lines: &str| {
+        let text = context(lines);
+        let (problems, _) = parse_text(&text);
+        Failure::config(Path::new("banyan.toml"), &text, problems).detail_lines().join("\n")
+    };
+    let wrong = "parity-key = [\"type\", \"sbject\"]\nparity-window = \"10ms\"";
+    insta::assert_snapshot!(told(wrong), @r#"
+    banyan.toml:7:23: `parity-key`: must be `type`, `subject`, `routing-key`, `message-id`, `trace-id`, a JSON pointer such as `/data/id` or `header:NAME`, found `sbject`
+    banyan.toml:8:17: `context.parity-window`: must be from 1s to 24h, found `10ms`
+    "#);
+    let wrong = "parity-key = [\"type\"]\nparity-late-max = \"10m\"";
+    insta::assert_snapshot!(told(wrong), @r#"
+    banyan.toml:7:1: `parity-key` needs a part that says which change it is: `subject`, a JSON pointer, `message-id`, `trace-id` or `header:NAME` (hint: parity-key = ["type", "subject"])
+    banyan.toml:8:1: `parity-late-max` is longer than `parity-window`: nothing would be late (hint: a pair that is further apart than the window is no pair)
+    "#);
+    let (problems, config) = parse_text(&context("parity-key = [\"type\", \"subject|/data/id\"]"));
+    assert_eq!(problems, []);
+    let config = config.unwrap();
+    let parity = &config.contexts.values().next().unwrap().events.parity;
+    assert_eq!(parity.key.words().collect::<Vec<_>>(), ["type", "subject|/data/id"]);
+    assert_eq!((parity.window_ms, parity.late_max_ms), (300_000, 30_000));
+}

@@ -56,10 +56,7 @@ pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
         timeout_ms: section.timeout_ms,
         body_bytes_max: config.proxy.tee_max_bytes,
     };
-    let ids = if section.show_ids { NumericIds::Shown } else { NumericIds::Hidden };
-    let redaction = Redaction::new(redaction_key(&config.control.snapshot)?, ids);
-    let redaction = redaction.with_shown(section.show.iter().cloned());
-    let mut settings = ShadowConfig::new(http, endpoints.collect(), redaction);
+    let mut settings = ShadowConfig::new(http, endpoints.collect(), redaction(config)?);
     settings.queue = QueueLimit { exchanges: section.queue, bytes: section.queue_bytes };
     settings.workers = section.workers;
     settings.rules = rules;
@@ -77,6 +74,17 @@ pub(crate) fn settings(config: &Config) -> Result<ShadowConfig, Failure> {
         settings.recheck.contexts.insert(context.clone(), places.shadow.rechecks);
     }
     Ok(settings)
+}
+
+/// How values are made fit to store and to show.
+///
+/// # Errors
+/// Exit 6 when the redaction key can neither be read nor made.
+pub(crate) fn redaction(config: &Config) -> Result<Redaction, Failure> {
+    let section = &config.shadow;
+    let ids = if section.show_ids { NumericIds::Shown } else { NumericIds::Hidden };
+    let redaction = Redaction::new(redaction_key(&config.control.snapshot)?, ids);
+    Ok(redaction.with_shown(section.show.iter().cloned()))
 }
 
 /// Every rule that is not built in, and the built-in ones that hid something, with what became of them.

@@ -115,7 +115,7 @@ impl Redaction {
     }
 
     /// A key of its own for another purpose, from which this one cannot be found.
-    pub(crate) fn key_for(&self, purpose: &[u8]) -> [u8; 32] {
+    pub fn key_for(&self, purpose: &[u8]) -> [u8; 32] {
         *blake3::keyed_hash(&self.key.0, purpose).as_bytes()
     }
 
@@ -127,7 +127,7 @@ impl Redaction {
 
     /// A value of an answer. Status codes are shown; `null`, booleans, empty values and containers have no value to
     /// hide behind a token, or none that must be told apart.
-    pub(crate) fn fragment(&self, location: &Location, fragment: &Fragment) -> String {
+    pub fn fragment(&self, location: &Location, fragment: &Fragment) -> String {
         if self.shows(location) && !is_secret(&fragment.text) {
             return fragment.text.clone();
         }
@@ -196,6 +196,16 @@ impl Redaction {
             shown.push_str(&self.value(value));
         }
         shown
+    }
+
+    /// A shape path in which every key that may be data instead of a field's name became `*`.
+    pub fn shape(text: &str) -> String {
+        shape(text)
+    }
+
+    /// An id as it may stand in a report: a short number as it is, unless such ids are hidden too; all else as a token.
+    pub fn id(&self, text: &str) -> String {
+        self.value(text)
     }
 
     /// Whether a name looks like one a programmer chose, so that it may be stored.

@@ -7,11 +7,13 @@ use crate::failure::Failure;
 use crate::output::{Output, Paint, columns};
 use crate::wiring::control;
 use crate::wiring::events::{self, StoreRoute};
+use crate::wiring::parity;
 use banyan_domain::{ContextName, Side};
 use banyan_events::forwarder::{
     self, Begun, Check, ForwarderConfig, Handover, HandoverError, Limits, Operator, Owners as _,
     preflight,
 };
+use banyan_report::GateVerdict;
 use serde_json::json;
 use std::time::Duration;
 
@@ -66,16 +68,43 @@ async fn checks(
         // It is under way: its own marker may hold the queue, and what waits is what it works on.
         checks.retain(|check| check.name == "brokers");
     }
+    // Back is always cheaper than forward: what new announces is compared before it counts, not after.
+    if target == Side::New && !resumes {
+        checks.push(parity_check(config, settings, context).await?);
+    }
     let tables = config.contexts.get(context).is_some_and(|places| !places.databases.is_empty());
     checks.push(Check {
         name: "tables",
         holds: !tables,
         hard: false,
+        unknown: false,
         found: if tables { "the context has tables of its own" } else { "no own tables" }
             .to_owned(),
         hint: "its data must move together with its events: that is a cutover, not a handover",
     });
     Ok(checks)
+}
+
+/// Whether both sides announced the same lately; too little evidence is a warning.
+async fn parity_check(
+    config: &Config,
+    settings: &ForwarderConfig,
+    context: &ContextName,
+) -> Result<Check, Failure> {
+    let standing = parity::standing(config, settings, context).await?;
+    let (holds, unknown) = match standing.verdict {
+        GateVerdict::Pass => (true, false),
+        GateVerdict::Fail { .. } => (false, false),
+        GateVerdict::Inconclusive { .. } => (true, true),
+    };
+    Ok(Check {
+        name: "parity",
+        holds,
+        hard: false,
+        unknown,
+        found: standing.text,
+        hint: "see what differs: banyan events parity CONTEXT; then mend new, or --force --reason TEXT",
+    })
 }
 
 /// The checks and the steps; nothing is done.
@@ -124,6 +153,7 @@ fn rows(checks: &[Check], output: &Output) -> Vec<Vec<String>> {
         .iter()
         .map(|check| {
             let word = match (check.holds, check.hard) {
+                (true, _) if check.unknown => output.paint(Paint::Warn, "warn"),
                 (true, _) => output.paint(Paint::Good, "ok"),
                 (false, false) => output.paint(Paint::Warn, "warn"),
                 (false, true) => output.paint(Paint::Bad, "fail"),

@@ -19,6 +19,7 @@ mod matcher;
 mod owner;
 mod ownership;
 mod quarantine;
+mod read;
 mod side;
 mod status;
 mod store;
@@ -45,6 +46,7 @@ pub use matcher::{ContextMatcher, Expected};
 pub use quarantine::{
     AuditRow, LateEvent, Operator, QuarantineError, Resolution, Selection, resolve,
 };
+pub use read::{Coverage, LogReader, LoggedEvent, Payload};
 pub use status::{
     ContextStatus, ForwarderStatus, HeldAt, RunState, SideStatus, routed_copies, status,
 };

@@ -149,6 +149,10 @@ pub enum OpenReason {
     Silent,
     /// Too few of the endpoints asked for could be judged.
     Coverage,
+    /// The log of events does not reach back to the beginning of the period any more.
+    Trimmed,
+    /// In the period only one side published events.
+    OneSided,
 }
 
 impl fmt::Display for OpenReason {
@@ -162,6 +166,8 @@ impl fmt::Display for OpenReason {
             Self::Restless { age_ms } => write!(f, "last mismatch {} ago", duration(*age_ms)),
             Self::Silent => f.write_str("nothing was compared lately"),
             Self::Coverage => f.write_str("too few endpoints could be judged"),
+            Self::Trimmed => f.write_str("the log was trimmed inside the period"),
+            Self::OneSided => f.write_str("only one side published events"),
         }
     }
 }

@@ -11,6 +11,7 @@ mod embedded;
 mod forwarder;
 mod handover;
 mod quarantine;
+mod read;
 mod replica;
 mod replicas;
 mod speed;

@@ -18,6 +18,11 @@ pub enum Source {
         /// The recording.
         file: String,
     },
+    /// The events that both sides published in a context; each type of event stands where endpoints stand.
+    Events {
+        /// The context.
+        context: String,
+    },
 }
 
 /// How many of the endpoints asked for could be judged: passed or failed.

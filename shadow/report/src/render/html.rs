@@ -99,7 +99,7 @@ fn index(report: &Report, details: Details) -> Markup {
         (table(report, details))
         @if details == Details::Here {
             @for (at, endpoint) in report.endpoints.iter().enumerate() {
-                (endpoint::section(endpoint, &anchor(at), groups_left(report)))
+                (endpoint::section(endpoint, report, &anchor(at), groups_left(report)))
             }
         }
         (part::all(report))
@@ -116,7 +116,7 @@ fn endpoint_page(report: &Report, endpoint: &EndpointReport) -> Markup {
                 (line::endpoint(endpoint, report))
             }
         }
-        (endpoint::section(endpoint, "endpoint", GROUPS_PER_ENDPOINT))
+        (endpoint::section(endpoint, report, "endpoint", GROUPS_PER_ENDPOINT))
     }
 }
 
@@ -151,7 +151,7 @@ fn table(report: &Report, details: Details) -> Markup {
                 } }
                 tbody {
                     @for (at, endpoint) in report.endpoints.iter().enumerate() {
-                        (row(endpoint, &link(at, endpoint, details)))
+                        (row(endpoint, report, &link(at, endpoint, details)))
                     }
                 }
             }
@@ -159,7 +159,7 @@ fn table(report: &Report, details: Details) -> Markup {
     }
 }
 
-fn row(endpoint: &EndpointReport, link: &str) -> Markup {
+fn row(endpoint: &EndpointReport, report: &Report, link: &str) -> Markup {
     let numbers = [
         ("Compared", endpoint.compared),
         ("Differ", endpoint.mismatched),
@@ -178,7 +178,7 @@ fn row(endpoint: &EndpointReport, link: &str) -> Markup {
                 td.number data-label=(name) { (grouped(number)) }
             }
         }
-        @if let Some(needs) = line::still_needed(endpoint) {
+        @if let Some(needs) = line::still_needed(endpoint, report) {
             tr.remark { td colspan="10" { "needs " (needs) } }
         }
     }

@@ -50,7 +50,7 @@ fn case(endpoint: &EndpointReport, report: &Report) -> TestCase {
             status.set_description(details(endpoint));
         }
         GateVerdict::Inconclusive { why, .. } => {
-            let needs = line::still_needed(endpoint).unwrap_or_default();
+            let needs = line::still_needed(endpoint, report).unwrap_or_default();
             status.set_message(clean(&format!("{message}; needs {needs}")));
             status.set_type(clean(&why.to_string()));
         }

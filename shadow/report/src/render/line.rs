@@ -18,6 +18,29 @@ pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if steers(c) { '\u{FFFD}' } else { c }).collect()
 }
 
+/// What the counted things are called: reads of endpoints, or events.
+struct Words {
+    endpoint: &'static str,
+    request: &'static str,
+}
+
+fn words(report: &Report) -> Words {
+    match report.source {
+        Source::Live | Source::Replay { .. } => {
+            Words { endpoint: "endpoint", request: "distinct request" }
+        }
+        Source::Events { .. } => Words { endpoint: "type of event", request: "event" },
+    }
+}
+
+/// `1 endpoint`, `2 types of event`.
+fn endpoints(count: u64, words: &Words) -> String {
+    match words.endpoint.split_once(' ') {
+        Some((noun, rest)) => format!("{} {rest}", counted(count, noun)),
+        None => counted(count, words.endpoint),
+    }
+}
+
 /// What follows the verdict word of the whole report.
 pub(crate) fn headline(report: &Report) -> String {
     let since = report.since_ms.map(|ms| format!(" since {}", utc(ms))).unwrap_or_default();
@@ -28,7 +51,7 @@ pub(crate) fn headline(report: &Report) -> String {
     let sum = |count: fn(&EndpointReport) -> u64| report.endpoints.iter().map(count).sum::<u64>();
     format!(
         "{}: {} pass, {} fail, {} inconclusive; {} compared, {} differ, {}{}",
-        counted(report.endpoints.len() as u64, "endpoint"),
+        endpoints(report.endpoints.len() as u64, &words(report)),
         of_rank(2),
         of_rank(0),
         of_rank(1),
@@ -44,6 +67,7 @@ pub(crate) fn source(report: &Report) -> String {
     match &report.source {
         Source::Live => "live traffic".to_owned(),
         Source::Replay { file } => format!("replay of {}", clean(file)),
+        Source::Events { context } => format!("events of {}", clean(context)),
     }
 }
 
@@ -51,8 +75,9 @@ pub(crate) fn source(report: &Report) -> String {
 pub(crate) fn gate(report: &Report) -> String {
     let gate = &report.gate;
     let mut parts = vec![format!(
-        "at least {} of distinct requests must agree, proven with {} confidence",
+        "at least {} of {}s must agree, proven with {} confidence",
         plain(gate.target_percent),
+        words(report).request,
         plain(gate.confidence * 100.0),
     )];
     match gate.bound {
@@ -101,7 +126,7 @@ fn seen(endpoint: &EndpointReport, report: &Report) -> String {
     match endpoint.gate {
         GateVerdict::Inconclusive { needed, why } => format!(
             "{} compared, {} needed  ({} so far){}",
-            counted(endpoint.distinct_requests, "distinct request"),
+            counted(endpoint.distinct_requests, words(report).request),
             grouped(needed),
             mismatches(endpoint.mismatched),
             if why == OpenReason::Evidence { String::new() } else { format!(", {why}") },
@@ -112,7 +137,7 @@ fn seen(endpoint: &EndpointReport, report: &Report) -> String {
             share(endpoint.mismatched, endpoint.compared),
             report.gate,
             percent(endpoint.proven_percent),
-            counted(endpoint.distinct_requests, "distinct request"),
+            counted(endpoint.distinct_requests, words(report).request),
         ),
         GateVerdict::Fail { why } => format!(
             "{} of {compared} compared differ ({}, {}){}",
@@ -131,10 +156,10 @@ fn seen(endpoint: &EndpointReport, report: &Report) -> String {
 }
 
 /// What an endpoint still needs for a pass, e.g. `2,958 more distinct requests, at the rate so far about 3h 00m`.
-pub(crate) fn still_needed(endpoint: &EndpointReport) -> Option<String> {
+pub(crate) fn still_needed(endpoint: &EndpointReport, report: &Report) -> Option<String> {
     let GateVerdict::Inconclusive { needed, why } = endpoint.gate else { return None };
     match why {
-        OpenReason::Evidence => Some(more_requests(endpoint, needed)),
+        OpenReason::Evidence => Some(more_requests(endpoint, needed, words(report).request)),
         OpenReason::Dormant => Some(format!(
             "a phase that compares: banyan route flip {} shadow",
             clean(&endpoint.endpoint)
@@ -147,15 +172,17 @@ pub(crate) fn still_needed(endpoint: &EndpointReport) -> Option<String> {
         }
         OpenReason::Silent => Some("traffic now: nothing was compared lately".to_owned()),
         OpenReason::Coverage => None,
+        OpenReason::Trimmed => Some("a later beginning: what came before is deleted".to_owned()),
+        OpenReason::OneSided => Some("events of both sides".to_owned()),
     }
 }
 
-fn more_requests(endpoint: &EndpointReport, needed: u64) -> String {
+fn more_requests(endpoint: &EndpointReport, needed: u64, noun: &str) -> String {
     if needed == u64::MAX {
         return "a larger budget: no number of requests would prove this one".to_owned();
     }
     let more = needed.saturating_sub(endpoint.distinct_requests);
-    let text = counted(more, "more distinct request");
+    let text = counted(more, &format!("more {noun}"));
     match endpoint.distinct_per_hour {
         #[expect(
             clippy::cast_precision_loss,
@@ -180,10 +207,39 @@ fn mismatches(count: u64) -> String {
     format!("{} mismatch{}", grouped(count), if count == 1 { "" } else { "es" })
 }
 
-/// The four numbers of a lag histogram.
-pub(crate) fn lag(lag: &LagReport) -> String {
+/// The head above the delays of the whole report.
+pub(crate) fn lag_title(report: &Report) -> &'static str {
+    match report.source {
+        Source::Live | Source::Replay { .. } => "Lag over all endpoints",
+        Source::Events { .. } => "Delay over all types of event",
+    }
+}
+
+/// What to do next; `open` is an endpoint that lacks evidence.
+pub(crate) fn hints(report: &Report, open: Option<&str>) -> Vec<String> {
+    let (more, none) = match report.source {
+        Source::Live | Source::Replay { .. } => (
+            "raise `mirror-percent`, wait, or allow more mismatches",
+            "put an endpoint into shadow: banyan route flip <endpoint> shadow",
+        ),
+        Source::Events { .. } => (
+            "wait, look further back with --since, or allow more mismatches",
+            "no event of the context was read: banyan events status, and --since for a longer period",
+        ),
+    };
+    let open = open.map(|name| format!("hint: {name} needs more traffic: {more}"));
+    let none = report.endpoints.is_empty().then(|| format!("hint: {none}"));
+    open.into_iter().chain(none).collect()
+}
+
+/// The four numbers of a lag histogram: of the reads that were late, or of all pairs of events.
+pub(crate) fn lag(lag: &LagReport, report: &Report) -> String {
+    let what = match report.source {
+        Source::Live | Source::Replay { .. } => "late",
+        Source::Events { .. } => "pairs, apart",
+    };
     format!(
-        "{} late: p50 {}, p95 {}, p99 {}, max {}",
+        "{} {what}: p50 {}, p95 {}, p99 {}, max {}",
         grouped(lag.count),
         duration(lag.p50_ms),
         duration(lag.p95_ms),

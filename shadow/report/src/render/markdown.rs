@@ -102,7 +102,7 @@ impl Page {
 
     /// The number of groups that found room.
     fn endpoint(&mut self, endpoint: &EndpointReport, report: &Report) -> usize {
-        let needs = line::still_needed(endpoint);
+        let needs = line::still_needed(endpoint, report);
         let lag = endpoint.lag_time.as_ref();
         let says_more = !endpoint.groups.is_empty() || !endpoint.hidden.is_empty();
         if !says_more && needs.is_none() && lag.is_none() {
@@ -111,7 +111,8 @@ impl Page {
         let title = span(&endpoint.endpoint);
         let seen = line::endpoint(endpoint, report);
         let needs = needs.map(|needs| format!("\nNeeds {}.\n", span(&needs))).unwrap_or_default();
-        let lag = lag.map(|lag| format!("\nLag: {}.\n", line::lag(lag))).unwrap_or_default();
+        let lag =
+            lag.map(|lag| format!("\nLag: {}.\n", line::lag(lag, report))).unwrap_or_default();
         let head = format!("\n### {} {title}\n\n{seen}\n{needs}{lag}", endpoint.gate.word());
         if !self.push(&head) {
             return 0;
@@ -142,7 +143,11 @@ impl Page {
 
     fn parts(&mut self, report: &Report) {
         if let Some(lag) = &report.lag {
-            self.push(&format!("\n### Lag over all endpoints\n\n{}\n", line::lag(lag)));
+            self.push(&format!(
+                "\n### {}\n\n{}\n",
+                line::lag_title(report),
+                line::lag(lag, report)
+            ));
         }
         let idle = report.rules.iter().filter(|rule| rule.state != RuleState::Active);
         for (at, rule) in idle.enumerate() {

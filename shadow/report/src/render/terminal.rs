@@ -31,7 +31,7 @@ pub fn render_terminal(report: &Report, style: Style) -> String {
     }
     page.gate_lines(report);
     for endpoint in report.endpoints.iter().filter(|endpoint| has_details(endpoint)) {
-        page.endpoint(endpoint);
+        page.endpoint(endpoint, report);
     }
     page.parts(report);
     page.out.push('\n');
@@ -94,7 +94,7 @@ impl Page {
     fn gate_line(&mut self, endpoint: &EndpointReport, report: &Report) {
         let text = format!("{}: {}", endpoint.endpoint, line::endpoint(endpoint, report));
         self.verdict_line(&endpoint.gate, &text);
-        if let Some(needs) = line::still_needed(endpoint) {
+        if let Some(needs) = line::still_needed(endpoint, report) {
             self.line(WORD_WIDTH, &format!("needs {needs}"));
         }
     }
@@ -115,12 +115,12 @@ impl Page {
         }
     }
 
-    fn endpoint(&mut self, endpoint: &EndpointReport) {
+    fn endpoint(&mut self, endpoint: &EndpointReport, report: &Report) {
         self.out.push('\n');
         self.line(0, &endpoint.endpoint);
         let mut path = None;
         if let Some(lag) = &endpoint.lag_time {
-            self.line(2, &line::lag(lag));
+            self.line(2, &line::lag(lag, report));
         }
         for group in endpoint.groups.iter().take(self.style.groups) {
             if path != Some(&group.path) {
@@ -188,7 +188,10 @@ impl Page {
     fn parts(&mut self, report: &Report) {
         if let Some(lag) = &report.lag {
             self.out.push('\n');
-            self.line(0, &format!("lag over all endpoints: {}", line::lag(lag)));
+            self.line(
+                0,
+                &format!("{}: {}", line::lag_title(report).to_lowercase(), line::lag(lag, report)),
+            );
         }
         self.rules_and_noise(report);
         if !report.suggestions.is_empty() {
@@ -241,12 +244,9 @@ impl Page {
         let open = |e: &&EndpointReport| {
             matches!(e.gate, GateVerdict::Inconclusive { why: OpenReason::Evidence, .. })
         };
-        if let Some(endpoint) = report.endpoints.iter().find(open) {
-            let name = &endpoint.endpoint;
-            self.line(0, &format!("hint: {name} needs more traffic: raise `mirror-percent`, wait, or allow more mismatches"));
-        }
-        if report.endpoints.is_empty() {
-            self.line(0, "hint: put an endpoint into shadow: banyan route flip <endpoint> shadow");
+        let open = report.endpoints.iter().find(open).map(|endpoint| endpoint.endpoint.as_str());
+        for hint in line::hints(report, open) {
+            self.line(0, &hint);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The schema file against real reports.
 
 use super::*;
-use crate::{Report, sample};
+use crate::{GateVerdict, OpenReason, Report, sample};
 use serde_json::{Value, json};
 
 fn schema() -> Value {
@@ -28,7 +28,12 @@ fn real_reports_are_valid_and_every_field_is_documented() {
     strict(&mut documented);
     let validator = jsonschema::validator_for(&documented).unwrap();
     let nothing = Report::new(1, None, crate::Gate::default(), Vec::new());
-    for report in [nothing, sample::report(), sample::full(), sample::hostile()] {
+    let mut events = sample::report();
+    events.source = crate::Source::Events { context: "messages".to_owned() };
+    for (at, why) in [OpenReason::Trimmed, OpenReason::OneSided].into_iter().enumerate() {
+        events.endpoints[at].gate = GateVerdict::Inconclusive { needed: 1, why };
+    }
+    for report in [nothing, sample::report(), sample::full(), sample::hostile(), events] {
         let value = serde_json::to_value(&report).unwrap();
         let errors: Vec<_> = validator
             .iter_errors(&value)

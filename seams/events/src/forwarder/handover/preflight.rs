@@ -19,6 +19,9 @@ pub struct Check {
     pub holds: bool,
     /// Whether `--force` cannot override it.
     pub hard: bool,
+    /// It could not be told: a warning that stands in nobody's way.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
     /// What was found.
     pub found: String,
     /// What to do when it does not hold.
@@ -39,6 +42,7 @@ pub fn preflight(status: &ForwarderStatus, context: &ContextName, target: Side) 
             name: "forwarder",
             holds: status.state == RunState::Running,
             hard: false,
+            unknown: false,
             found: format!("{}: {}", status.state.as_str(), status.reason),
             hint: "start `banyan serve --only events`; without it the switch does not happen",
         },
@@ -46,6 +50,7 @@ pub fn preflight(status: &ForwarderStatus, context: &ContextName, target: Side) 
             name: "brokers",
             holds: reachable(target) && reachable(target.other()),
             hard: true,
+            unknown: false,
             found: status
                 .sides
                 .iter()
@@ -58,6 +63,7 @@ pub fn preflight(status: &ForwarderStatus, context: &ContextName, target: Side) 
             name: "lag",
             holds: lag.is_some_and(|lag| lag <= LAG_EVENTS_MAX) && undelivered == 0,
             hard: false,
+            unknown: false,
             found: format!(
                 "{} events wait, {undelivered} decided and not published",
                 lag.map_or_else(|| "unknown many".to_owned(), |lag| lag.to_string())
@@ -68,6 +74,7 @@ pub fn preflight(status: &ForwarderStatus, context: &ContextName, target: Side) 
             name: "quarantine",
             holds: waiting == 0,
             hard: false,
+            unknown: false,
             found: format!("{waiting} late events"),
             hint: "look at them: banyan events status; then banyan events release or drop",
         },
@@ -75,6 +82,7 @@ pub fn preflight(status: &ForwarderStatus, context: &ContextName, target: Side) 
             name: "raw queue",
             holds: held.is_none(),
             hard: true,
+            unknown: false,
             found: held.map_or_else(
                 || "is being read".to_owned(),
                 |held| format!("waits at {}({}) of `{}`", held.marker, held.epoch, held.context),

@@ -5,7 +5,7 @@
 
 use maud::{Markup, html};
 
-use crate::model::{EndpointReport, Example, Group, LagReport};
+use crate::model::{EndpointReport, Example, Group, LagReport, Report};
 use crate::number::{counted, duration, grouped};
 
 use super::badge;
@@ -14,7 +14,12 @@ use crate::render::line::{self, clean};
 /// Groups that are unfolded from the start.
 const OPEN_GROUPS: usize = 3;
 
-pub(super) fn section(endpoint: &EndpointReport, anchor: &str, groups_max: usize) -> Markup {
+pub(super) fn section(
+    endpoint: &EndpointReport,
+    report: &Report,
+    anchor: &str,
+    groups_max: usize,
+) -> Markup {
     html! {
         section id=(anchor) {
             h2 { (badge(&endpoint.gate)) " " (clean(&endpoint.endpoint)) }
@@ -33,7 +38,7 @@ pub(super) fn section(endpoint: &EndpointReport, anchor: &str, groups_max: usize
                     (counted(endpoint.groups.len() as u64, "group")) ", the worst are shown"
                 }
             }
-            @if let Some(lag) = &endpoint.lag_time { (histogram(lag)) }
+            @if let Some(lag) = &endpoint.lag_time { (histogram(lag, report)) }
             (reasons(endpoint))
         }
     }
@@ -78,11 +83,11 @@ fn one_example(example: &Example) -> Markup {
 }
 
 /// How late new was. `meter` draws the bars, so that no style attribute is needed.
-pub(super) fn histogram(lag: &LagReport) -> Markup {
+pub(super) fn histogram(lag: &LagReport, report: &Report) -> Markup {
     let most = lag.buckets.iter().map(|bucket| bucket.count).max().unwrap_or(0).max(1);
     html! {
         details.lag {
-            summary { "Lag: " (line::lag(lag)) }
+            summary { "Lag: " (line::lag(lag, report)) }
             @if !lag.buckets.is_empty() {
                 table {
                     thead { tr { th scope="col" { "Agreed within" } th scope="col" { "Reads" } th scope="col" { "Share" } } }

@@ -17,7 +17,7 @@ const ROWS_MAX: usize = 200;
 pub(super) fn all(report: &Report) -> Markup {
     html! {
         @if let Some(lag) = &report.lag {
-            section { h2 { "Lag over all endpoints" } (histogram(lag)) }
+            section { h2 { (line::lag_title(report)) } (histogram(lag, report)) }
         }
         (rules(&report.rules))
         (noise(&report.noise))
