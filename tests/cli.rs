@@ -88,6 +88,8 @@ pub(crate) const COMMANDS: &[&str] = &[
     "fixture",
     "fixture mothership",
     "fixture messages",
+    "fixture push-notifications",
+    "fixture stats",
     "fixture traffic",
 ];
 
