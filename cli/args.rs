@@ -478,6 +478,10 @@ pub(crate) enum FixtureCommand {
     Mothership(fixture_mothership::MothershipArgs),
     /// The carved service
     Messages(fixture_messages::MessagesArgs),
+    /// A consumer of the public events: one notification per message
+    PushNotifications(fixture_consumers::ConsumerArgs),
+    /// A consumer of the public events: counts per day and type
+    Stats(fixture_consumers::ConsumerArgs),
     /// Checking load
     Traffic(fixture_traffic::TrafficArgs),
 }

@@ -28,6 +28,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::wiring::signal::Stop;
+use fixture_consumers::App;
 
 /// Runs the command that was typed.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
@@ -87,6 +88,16 @@ async fn run_fixture(fixture: &FixtureCommand, output: &Output) -> Result<Exit, 
             fixture_messages::run(args.clone(), stopped)
                 .await
                 .map_err(|e| failed("messages service", &e))?;
+        }
+        FixtureCommand::PushNotifications(args) => {
+            fixture_consumers::run(App::PushNotifications, args.clone(), stopped)
+                .await
+                .map_err(|e| failed("push-notifications", &e))?;
+        }
+        FixtureCommand::Stats(args) => {
+            fixture_consumers::run(App::Stats, args.clone(), stopped)
+                .await
+                .map_err(|e| failed("stats", &e))?;
         }
         FixtureCommand::Traffic(args) => {
             let summary = fixture_traffic::run(args.clone(), stopped)

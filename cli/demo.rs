@@ -5,6 +5,7 @@
 //! whatever it shows, anybody can do. What must stay true: the summary states what was measured, and the
 //! exit code is 0 only if no request failed, nothing drifted and every event is public exactly once.
 
+mod effect;
 mod process;
 mod summary;
 mod tale;

@@ -3,6 +3,7 @@
 
 mod support;
 
+use sqlx::Connection as _;
 use std::net::TcpListener;
 use support::{Folder, free_port};
 
@@ -89,6 +90,8 @@ pub(crate) const COMMANDS: &[&str] = &[
     "fixture",
     "fixture mothership",
     "fixture messages",
+    "fixture push-notifications",
+    "fixture stats",
     "fixture traffic",
 ];
 
@@ -294,6 +297,31 @@ select = "SELECT id FROM users WHERE id IN ({keys.1})"
     let said = folder.run(&["sync", "plan"]);
     assert!(!said.contains("s3cret"), "{said}");
     snapshot("database_unreachable", &folder, &said);
+}
+
+/// An outbox of which nothing is known yet, made by the printed statements.
+fn make_outbox(folder: &Folder, file: &str) {
+    let ddl = folder.command(&["events", "outbox", "ddl", "sqlite"]).output().unwrap().stdout;
+    let ddl = String::from_utf8(ddl).unwrap();
+    let url = format!("sqlite:{}?mode=rwc", folder.file(file).display());
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(ddl)).execute(&mut database).await.unwrap();
+        database.close().await.unwrap();
+    });
+}
+
+#[test]
+fn an_outbox_that_cannot_be_reached_is_named_and_the_others_are_shown() {
+    let databases = "legacy-database = \"sqlite:legacy.db\"\nnew-database = \"postgres://u:s3cret@127.0.0.1:1/d\"\nnew =";
+    let folder = Folder::with_config(&CONFIG.replacen("new =", databases, 1));
+    make_outbox(&folder, "legacy.db");
+    let said = folder.run(&["events", "outbox", "status"]);
+    assert!(!said.contains("s3cret"), "{said}");
+    snapshot("outbox_unreachable", &folder, &said);
+    folder.write("legacy.db", "only words, long enough to be taken for the head of a database");
+    let broken = folder.run(&["events", "outbox", "dead"]);
+    assert!(broken.contains("exit 6") && broken.contains("new-database"), "{broken}");
 }
 
 #[test]

@@ -36,6 +36,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("fixture-mothership", &["banyan-seams", "fixture-passport"]),
     ("fixture-messages", &["banyan-seams", "fixture-passport"]),
     ("fixture-traffic", &["banyan-seams", "fixture-passport"]),
+    // A consumer carves nothing: of `seams` it needs the brokers, and the inbox beside them.
+    ("fixture-consumers", &["banyan-seams", "banyan-outbox"]),
     ("banyan-setup", &[]),
     ("banyan-test-servers", &[]),
     ("banyan-bench", &["*"]),

@@ -28,7 +28,9 @@ fn logs(folder: &Folder) -> String {
         let last = lines.len().saturating_sub(15);
         format!("== {name}\n{}\n", lines[last..].join("\n"))
     };
-    ["mothership.log", "messages.log", "serve.log", "traffic.log", "traffic.out"].map(read).concat()
+    let names = ["mothership.log", "messages.log", "serve.log", "traffic.log", "traffic.out"];
+    let consumers = ["push-notifications.log", "stats.log"];
+    names.into_iter().chain(consumers).map(read).collect()
 }
 
 /// What must hold after every walk.
@@ -43,6 +45,13 @@ fn assert_whole(summary: &Value) {
     assert_eq!(events["committed"], events["public"], "{summary:#}");
     for none in ["missing", "duplicated", "unknown"] {
         assert_eq!(events[none], 0, "{summary:#}");
+    }
+    let consumers = &summary["consumers"];
+    assert!(consumers["notifications"].as_u64().unwrap() > 20, "{summary:#}");
+    assert_eq!(consumers["notifications"], consumers["sent_to_others"], "{summary:#}");
+    assert_eq!(consumers["counted"], consumers["to_count"], "{summary:#}");
+    for none in ["notified_twice", "wrong_counts", "poison"] {
+        assert_eq!(consumers[none], 0, "{summary:#}");
     }
     let mut causes: Vec<(&str, &str)> = summary["causes"]
         .as_array()

@@ -15,7 +15,7 @@ Examples:
 
 READY rows wait to be published, WAITING ones failed and are tried again, DEAD ones need `retry` or `drop`. A waiting or
 dead row holds back the later events of its subject, or of its context where that is the order.
-Exit 1 when nobody relays, or something is dead or lost.")]
+Exit 1 when nobody relays, or something is dead or lost; 6 when a database is not reached, after what the others say.")]
     Status,
     /// Rows that were given up after too many tries
     #[command(

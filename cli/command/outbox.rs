@@ -1,7 +1,7 @@
 //! `banyan events outbox status|dead|retry|drop|ddl`.
 //!
 //! Owns the way from the databases of the file to the outboxes in them. What must stay true: a database without an
-//! outbox is no error as long as another has one; no data of an event is printed; each context or event is named.
+//! outbox is no error as long as another has one; what can be reached is shown although another database cannot; no data of an event is printed; each context or event is named.
 
 use crate::args::{EngineName, OutboxCommand, RetryArgs};
 use crate::config::Config;
@@ -21,7 +21,7 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     match command {
-        OutboxCommand::Status => Ok(status(&find(config).await?, output)),
+        OutboxCommand::Status => status(look(config).await, output),
         OutboxCommand::Dead { limit } => dead(&find(config).await?, *limit, output).await,
         OutboxCommand::Retry(which) => retry(config, which, output).await,
         OutboxCommand::Drop { event, yes } => drop_dead(config, event, *yes, output).await,
@@ -38,8 +38,24 @@ struct Found {
     status: OutboxStatus,
 }
 
-/// The outboxes of all databases that the file names; each database once.
+/// What the databases of the file hold, as far as they can be reached.
+struct Looked {
+    found: Vec<Found>,
+    failed: Vec<Failure>,
+}
+
+/// The outboxes of all databases that the file names, all of which must be reached.
 async fn find(config: &Config) -> Result<Vec<Found>, Failure> {
+    let Looked { found, failed } = look(config).await;
+    match failed.into_iter().next() {
+        Some(failure) => Err(failure),
+        None if found.is_empty() => Err(none()),
+        None => Ok(found),
+    }
+}
+
+/// The outboxes of all databases that the file names; each database once.
+async fn look(config: &Config) -> Looked {
     let databases: BTreeMap<&str, (&ContextName, Side)> = config
         .contexts
         .iter()
@@ -47,25 +63,28 @@ async fn find(config: &Config) -> Result<Vec<Found>, Failure> {
             places.databases.iter().map(move |(side, url)| (url.as_str(), (name, *side)))
         })
         .collect();
-    let mut found = Vec::new();
+    let mut looked = Looked { found: Vec::new(), failed: Vec::new() };
     for (url, (context, side)) in databases {
         let of = format!("`{side}-database` of context `{context}`");
-        let outbox = banyan_outbox::open(url).await.map_err(|error| failure(&of, &error))?;
+        let outbox = match banyan_outbox::open(url).await {
+            Ok(outbox) => outbox,
+            Err(error) => {
+                looked.failed.push(failure(&of, &error));
+                continue;
+            }
+        };
         match outbox.status().await {
-            Ok(status) => found.push(Found { side, of, outbox, status }),
+            Ok(status) => looked.found.push(Found { side, of, outbox, status }),
             Err(error) if error.is_absent() => {}
-            Err(error) => return Err(failure(&of, &error)),
+            Err(error) => looked.failed.push(failure(&of, &error)),
         }
     }
-    if found.is_empty() {
-        return Err(Failure::new(
-            "banyan::outbox::none",
-            Exit::Config,
-            "no database of the file has an outbox",
-        )
-        .hint("a service makes its tables by `banyan events outbox ddl`; the file names its database as `new-database`"));
-    }
-    Ok(found)
+    looked
+}
+
+fn none() -> Failure {
+    Failure::new("banyan::outbox::none", Exit::Config, "no database of the file has an outbox")
+        .hint("a service makes its tables by `banyan events outbox ddl`; the file names its database as `new-database`")
 }
 
 fn failure(of: &str, error: &OutboxError) -> Failure {
@@ -81,7 +100,12 @@ fn failure(of: &str, error: &OutboxError) -> Failure {
     }
 }
 
-fn status(found: &[Found], output: &Output) -> Exit {
+/// Shows every outbox that was reached; exit 6 when a database was not.
+fn status(looked: Looked, output: &Output) -> Result<Exit, Failure> {
+    let Looked { found, failed } = looked;
+    if found.is_empty() {
+        return Err(failed.into_iter().next().unwrap_or_else(none));
+    }
     if output.is_json() {
         let outboxes: Vec<Value> = found
             .iter()
@@ -89,12 +113,15 @@ fn status(found: &[Found], output: &Output) -> Exit {
             .collect();
         output.json("banyan.events.outbox.status/1", &json!({ "outboxes": outboxes }), &[]);
     } else {
-        for found in found {
+        for found in &found {
             print_status(found, output);
         }
     }
+    if let Some(failure) = failed.into_iter().next() {
+        return Err(failure);
+    }
     let is_well = found.iter().all(|found| found.status.is_well());
-    if is_well { Exit::Yes } else { Exit::No }
+    Ok(if is_well { Exit::Yes } else { Exit::No })
 }
 
 fn print_status(found: &Found, output: &Output) {

@@ -1,6 +1,10 @@
 //! What the demo measured: one object `banyan.demo/1`, and the same as a table.
 
+use super::effect::Effects;
 use crate::output::{columns, thousands};
+use banyan_events::broker::topic_matches;
+use fixture_consumers::App;
+use fixture_mothership::Committed;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +28,7 @@ pub(crate) struct Summary {
     synced_rows: u64,
     drift: bool,
     events: EventCounts,
+    consumers: ConsumerCounts,
     by_endpoint: Value,
 }
 
@@ -56,6 +61,26 @@ pub(crate) struct Walked {
     pub(crate) synced_rows: u64,
     pub(crate) drift: bool,
     pub(crate) events: EventCounts,
+    pub(crate) consumers: ConsumerCounts,
+}
+
+/// What the consumers made, against what the monolith committed.
+#[derive(Debug, Serialize)]
+pub(crate) struct ConsumerCounts {
+    /// Messages sent to somebody else than their sender.
+    sent_to_others: u64,
+    /// Notifications that push-notifications made.
+    notifications: u64,
+    /// Messages that were notified of more than once.
+    notified_twice: u64,
+    /// Events that stats should have counted.
+    to_count: u64,
+    /// Events that it counted.
+    counted: u64,
+    /// Days and types whose count is not the monolith's.
+    wrong_counts: u64,
+    /// Messages that either put aside as unreadable.
+    poison: u64,
 }
 
 impl EventCounts {
@@ -77,6 +102,40 @@ impl EventCounts {
     }
 }
 
+impl ConsumerCounts {
+    pub(crate) fn compare(committed: &Committed, effects: &Effects) -> Self {
+        let is_counted =
+            |kind: &str| App::Stats.patterns().iter().any(|pattern| topic_matches(pattern, kind));
+        let wanted: BTreeMap<&(String, String), u64> = committed
+            .by_day
+            .iter()
+            .filter(|((_, kind), _)| is_counted(kind))
+            .map(|(of, count)| (of, *count))
+            .collect();
+        let counted = &effects.by_day;
+        let keys: BTreeSet<&(String, String)> =
+            wanted.keys().copied().chain(counted.keys()).collect();
+        let is_wrong = |of: &&&(String, String)| wanted.get(**of) != counted.get(**of);
+        Self {
+            sent_to_others: committed.sent_to_others,
+            notifications: effects.notifications,
+            notified_twice: effects.notifications.saturating_sub(effects.notified_messages),
+            to_count: wanted.values().sum(),
+            counted: counted.values().sum(),
+            wrong_counts: u64::try_from(keys.iter().filter(is_wrong).count()).unwrap_or(u64::MAX),
+            poison: effects.poison,
+        }
+    }
+
+    pub(crate) fn is_exact(&self) -> bool {
+        self.notifications == self.sent_to_others
+            && self.notified_twice == 0
+            && self.wrong_counts == 0
+            && self.poison == 0
+            && self.to_count > 0
+    }
+}
+
 impl Summary {
     pub(crate) fn new(traffic: &Value, walked: Walked) -> Self {
         let number = |key: &str| traffic.get(key).and_then(Value::as_u64).unwrap_or(0);
@@ -94,6 +153,7 @@ impl Summary {
             synced_rows: walked.synced_rows,
             drift: walked.drift,
             events: walked.events,
+            consumers: walked.consumers,
             by_endpoint: traffic.get("by_endpoint").cloned().unwrap_or(Value::Null),
         }
     }
@@ -106,6 +166,19 @@ impl Summary {
             && self.mismatches == 0
             && !self.drift
             && self.events.is_exact()
+            && self.consumers.is_exact()
+    }
+
+    fn counted_remark(&self) -> String {
+        let ConsumerCounts { to_count, wrong_counts, .. } = self.consumers;
+        match wrong_counts {
+            0 => "by stats, each day and type equal to the monolith's audits".to_owned(),
+            wrong => format!(
+                "by stats, of {} in the monolith's audits; {} days and types differ",
+                thousands(to_count),
+                thousands(wrong)
+            ),
+        }
     }
 
     /// The table for people.
@@ -146,6 +219,16 @@ impl Summary {
                     n(self.events.duplicated)
                 ),
             ),
+            row(
+                "notified",
+                n(self.consumers.notifications),
+                &format!(
+                    "by push-notifications, for {} messages sent to others, {} of them twice",
+                    n(self.consumers.sent_to_others),
+                    n(self.consumers.notified_twice)
+                ),
+            ),
+            row("counted", n(self.consumers.counted), &self.counted_remark()),
         ])
     }
 }
@@ -162,5 +245,38 @@ mod tests {
         let counts = EventCounts::compare(&committed, &public);
         assert_eq!((counts.missing, counts.duplicated, counts.unknown), (1, 1, 1));
         assert!(!counts.is_exact());
+    }
+
+    #[test]
+    fn consumers_must_have_made_what_was_committed_and_no_more() {
+        let day = |kind: &str| ("2014-06-12".to_owned(), kind.to_owned());
+        let committed = Committed {
+            by_day: BTreeMap::from([
+                (day("message.sent"), 5),
+                (day("track.played"), 2),
+                (day("track.created"), 7),
+            ]),
+            sent_to_others: 4,
+        };
+        let exact = Effects {
+            notifications: 4,
+            notified_messages: 4,
+            by_day: BTreeMap::from([(day("message.sent"), 5), (day("track.played"), 2)]),
+            poison: 0,
+        };
+        let counts = ConsumerCounts::compare(&committed, &exact);
+        assert_eq!((counts.to_count, counts.counted, counts.wrong_counts), (7, 7, 0));
+        assert!(counts.is_exact(), "nobody counts track.created");
+        let twice = Effects { notifications: 5, ..exact.clone() };
+        assert_eq!(ConsumerCounts::compare(&committed, &twice).notified_twice, 1);
+        let mut wrong = exact.clone();
+        wrong.by_day.insert(day("message.sent"), 6);
+        wrong.by_day.insert(day("message.read"), 1);
+        wrong.by_day.remove(&day("track.played"));
+        assert_eq!(ConsumerCounts::compare(&committed, &wrong).wrong_counts, 3);
+        let poisoned = Effects { poison: 1, ..exact };
+        for effects in [twice, wrong, poisoned] {
+            assert!(!ConsumerCounts::compare(&committed, &effects).is_exact());
+        }
     }
 }

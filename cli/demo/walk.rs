@@ -4,8 +4,9 @@
 //! a bound, and fails by name.
 
 use super::Size;
+use super::effect;
 use super::process::trouble;
-use super::summary::{Cause, EventCounts, Summary};
+use super::summary::{Cause, ConsumerCounts, EventCounts, Summary};
 use super::tale::Tale;
 use super::world::World;
 use crate::config;
@@ -31,6 +32,8 @@ const DEFECTIVE: [&str; 4] =
     ["messages.list", "messages.conversation", "messages.unread_count", "messages.show"];
 
 const WATCHER: &str = "demo.watcher";
+/// How long the consumers may take after the last event is public.
+const CATCH_UP_MAX: Duration = Duration::from_secs(15);
 
 /// One walk through a world.
 pub(crate) struct Walk<'w> {
@@ -170,6 +173,7 @@ impl<'w> Walk<'w> {
         self.tale.heading("Traffic ends; is everything where it belongs?");
         let traffic = self.world.end_traffic().await?;
         let events = self.count_events(eyes).await?;
+        let consumers = self.count_effects().await?;
         let verify = self.world.launcher.run(&["sync", "verify"]).await?;
         self.tale.command(&verify, 12);
         let status = self.world.launcher.run(&["events", "status"]).await?;
@@ -186,6 +190,7 @@ impl<'w> Walk<'w> {
                 synced_rows: rows,
                 drift: verify.exit != 0,
                 events,
+                consumers,
             },
         ))
     }
@@ -290,6 +295,23 @@ impl<'w> Walk<'w> {
             })?;
         }
         Ok(EventCounts::compare(&committed, &seen))
+    }
+
+    /// Holds what the consumers made against what the monolith committed; waits for them to catch up.
+    async fn count_effects(&mut self) -> Result<ConsumerCounts, Failure> {
+        let database = &self.world.places.legacy_database;
+        let committed = fixture_mothership::committed(database).await.map_err(|error| {
+            trouble("cannot count the monolith's changes").because(error.to_string())
+        })?;
+        let deadline = Instant::now() + CATCH_UP_MAX;
+        loop {
+            let effects = effect::of(self.world).await?;
+            let counts = ConsumerCounts::compare(&committed, &effects);
+            if counts.is_exact() || Instant::now() > deadline {
+                return Ok(counts);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Rows that finished runs have written: the first copy, since `serve` still follows.

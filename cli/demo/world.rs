@@ -8,6 +8,7 @@ use super::process::{Launcher, Part, trouble};
 use super::tale::Tale;
 use crate::args::DemoArgs;
 use crate::failure::Failure;
+use fixture_consumers::App;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -37,6 +38,14 @@ pub(crate) struct World {
     messages: Option<Part>,
     serve: Option<Part>,
     traffic: Option<Part>,
+    consumers: Vec<RunningConsumer>,
+}
+
+/// A consumer of the public events, and where its status answers.
+struct RunningConsumer {
+    app: App,
+    part: Part,
+    url: String,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +80,12 @@ impl World {
             .await?;
         tale.command(&copied, 12);
         world.start_serve().await?;
+        for app in App::ALL {
+            world.start_consumer(app).await?;
+        }
+        tale.say(
+            "push-notifications and stats consume the public events, each with an inbox of its own",
+        );
         let status = world.launcher.expect(&["status"], 0).await?;
         tale.command(&status, 12);
         world.restart_traffic(size).await?;
@@ -117,6 +132,7 @@ impl World {
             messages: None,
             serve: None,
             traffic: None,
+            consumers: Vec::new(),
             folder,
         };
         world.write_config(size)?;
@@ -211,6 +227,36 @@ impl World {
         Ok(())
     }
 
+    /// Starts a consumer; it is ready once its queue is bound.
+    async fn start_consumer(&mut self, app: App) -> Result<(), Failure> {
+        let name = app.as_str();
+        let ready = self.fresh_file(&format!("{name}.ready"));
+        let mut part = self.launcher.start(
+            name,
+            &words(&[
+                "fixture",
+                name,
+                "--database",
+                &format!("sqlite:{}", self.folder.join(format!("{name}.db")).display()),
+                "--broker",
+                &self.places.broker,
+                "--exchange",
+                "public-events",
+                "--ready-file",
+                &ready.display().to_string(),
+            ]),
+        )?;
+        let address = part.ready(&ready, 30).await?;
+        self.consumers.push(RunningConsumer { app, part, url: format!("http://{address}") });
+        Ok(())
+    }
+
+    /// Where the status of a consumer answers.
+    pub(crate) fn consumer_url(&self, app: App) -> Option<&str> {
+        let found = self.consumers.iter().find(|consumer| consumer.app == app);
+        found.map(|consumer| consumer.url.as_str())
+    }
+
     /// Starts traffic against the proxy, until it is stopped.
     pub(crate) async fn restart_traffic(&mut self, size: Size) -> Result<(), Failure> {
         let progress = self.fresh_file("traffic.progress");
@@ -244,7 +290,8 @@ impl World {
     /// Fails when a part has ended by itself.
     pub(crate) fn check_alive(&mut self) -> Result<(), Failure> {
         let parts = [&mut self.mothership, &mut self.messages, &mut self.serve, &mut self.traffic];
-        parts.into_iter().flatten().try_for_each(Part::check_alive)
+        let consumers = self.consumers.iter_mut().map(|consumer| &mut consumer.part);
+        parts.into_iter().flatten().chain(consumers).try_for_each(Part::check_alive)
     }
 
     /// What the traffic has counted so far.
@@ -270,7 +317,8 @@ impl World {
     pub(crate) async fn stop(&mut self) {
         let parts =
             [self.traffic.take(), self.serve.take(), self.messages.take(), self.mothership.take()];
-        for part in parts.into_iter().flatten() {
+        let consumers = self.consumers.drain(..).map(|consumer| consumer.part);
+        for part in parts.into_iter().flatten().chain(consumers) {
             part.stop(Duration::from_secs(15)).await;
         }
     }

@@ -25,7 +25,7 @@ mod user;
 mod worker;
 
 pub use args::MothershipArgs;
-pub use audit::committed_events;
+pub use audit::{Committed, committed, committed_events};
 pub use error::MothershipError;
 pub use seed::{SeedPlan, SeedReport};
 pub use server::{Mothership, run, seed};

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{Dedupe, ForwarderConfig, Insertion, PublicPlace, RawPlace, Retention};
 pub(crate) use decide::content_hash;
-pub use decide::{Decision, ORIGIN_HEADER};
+pub use decide::{Decision, MUTED_HEADER, ORIGIN_HEADER};
 pub use handover::{
     Begun, Check, Handover, HandoverError, HandoverStep, HandoverView, Limits, Progress,
     RouteError, RoutePort, Standing, acted_on, give_up, preflight, put,

@@ -28,6 +28,7 @@ mod error;
 mod event;
 pub mod fence;
 mod inbox;
+mod metrics;
 mod operate;
 mod relay;
 mod row;

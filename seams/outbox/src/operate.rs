@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use banyan_domain::ContextName;
 use serde::Serialize;
 use sqlx::pool::PoolOptions;
-use sqlx::{MySql, Pool, Postgres, Sqlite};
+use sqlx::{Connection, MySql, Postgres, Sqlite};
 
 use crate::Outbox;
 use crate::engine::{AnyRow, Bind, Engine, all};
@@ -93,10 +93,19 @@ pub async fn open(url: &str) -> Result<Box<dyn Operate>, OutboxError> {
 }
 
 async fn connect<DB: Engine>(url: &str) -> Result<Box<dyn Operate>, OutboxError> {
-    let options = PoolOptions::<DB>::new().max_connections(1).acquire_timeout(CONNECT_MAX);
-    let pool: Pool<DB> =
-        options.connect(url).await.map_err(OutboxError::database("open the database"))?;
-    Ok(Box::new(Outbox::new(pool)))
+    let failed = || OutboxError::database("open the database");
+    let options: <DB::Connection as Connection>::Options = url.parse().map_err(failed())?;
+    // A pool tries a refused connection again and again, and in the end only says that it took too long.
+    let opening = tokio::time::timeout(CONNECT_MAX, DB::Connection::connect_with(&options));
+    let first = opening.await.unwrap_or_else(|_| Err(no_answer())).map_err(failed())?;
+    first.close().await.map_err(failed())?;
+    let pool = PoolOptions::<DB>::new().max_connections(1).acquire_timeout(CONNECT_MAX);
+    Ok(Box::new(Outbox::new(pool.connect_lazy_with(options))))
+}
+
+fn no_answer() -> sqlx::Error {
+    let text = format!("no answer within {} s", CONNECT_MAX.as_secs());
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
 }
 
 #[async_trait]

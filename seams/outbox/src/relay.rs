@@ -10,6 +10,7 @@
 mod batch;
 mod config;
 mod lease;
+mod parity;
 mod store;
 
 use std::sync::Arc;
@@ -24,15 +25,19 @@ pub use config::RelayConfig;
 
 use self::batch::{Blame, blame, waves};
 use self::lease::{Lease, Report};
+use self::parity::Parity;
 use self::store::{Batch, Outcome};
 use crate::Outbox;
 use crate::engine::Engine;
 use crate::error::OutboxError;
+use crate::metrics;
 use crate::row::Row;
 use crate::status::RelayState;
 
 /// First and longest wait after an error of the broker or the database.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How often the backlog is counted for the metrics, at most once per sign of life.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// The steps of a batch, in order; a test stops the relay at each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,6 +102,7 @@ impl<DB: Engine> Relay<DB> {
             }
             if let Err(error) = outcome {
                 tracing::warn!(relay = %self.config.name, error = &error as &dyn std::error::Error, "relay starts over");
+                metrics::restarted(&self.config.name);
                 let reason = reason_of(&error);
                 self.report(&lease, &Report { state: RelayState::Waiting, reason: &reason }).await;
                 tokio::select! {
@@ -122,16 +128,24 @@ impl<DB: Engine> Relay<DB> {
             }
         }
         tracing::info!(relay = %self.config.name, generation = lease.generation(), "relay leads");
-        tokio::try_join!(self.work(lease, cancel), self.keep(lease, cancel))?;
-        Ok(())
+        let leading = metrics::Leading::begin(&self.config.name, lease.generation());
+        let led = tokio::try_join!(self.work(lease, cancel), self.keep(lease, cancel, &leading));
+        drop(leading);
+        tracing::info!(relay = %self.config.name, "relay leads no more");
+        led.map(drop)
     }
 
     /// Batch after batch: while one is published, the one before it is marked. Waits only when there is nothing to do.
     async fn work(&self, lease: &Lease, cancel: &CancellationToken) -> Result<(), OutboxError> {
         let mut before = Outcome::default();
+        let mut parity = Parity::new(&self.config);
         while !cancel.is_cancelled() {
             let batch = store::read(&self.outbox.pool, &self.config, &before).await?;
             if batch.is_empty() && before.is_empty() {
+                if self.publish_muted(lease, &mut parity).await? {
+                    lease.worked();
+                    continue;
+                }
                 tokio::select! {
                     () = cancel.cancelled() => {}
                     () = tokio::time::sleep(self.config.poll) => {}
@@ -186,8 +200,14 @@ impl<DB: Engine> Relay<DB> {
     }
 
     /// Renews the lease with what is known of the broker, and cleans up, until cancelled.
-    async fn keep(&self, lease: &Lease, cancel: &CancellationToken) -> Result<(), OutboxError> {
+    async fn keep(
+        &self,
+        lease: &Lease,
+        cancel: &CancellationToken,
+        leading: &metrics::Leading,
+    ) -> Result<(), OutboxError> {
         let mut trimmed = tokio::time::Instant::now();
+        let mut measured: Option<tokio::time::Instant> = None;
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
@@ -197,6 +217,10 @@ impl<DB: Engine> Relay<DB> {
             lease
                 .renew(&self.outbox.pool, &Report { state: RelayState::Running, reason: &reason })
                 .await?;
+            if measured.is_none_or(|at| at.elapsed() > MEASURE_EVERY) {
+                measured = Some(tokio::time::Instant::now());
+                self.measure(leading).await;
+            }
             if trimmed.elapsed() > self.config.clean_up_every {
                 trimmed = tokio::time::Instant::now();
                 self.trim(lease).await?;
@@ -275,6 +299,16 @@ impl<DB: Engine> Relay<DB> {
             }
         }
         Ok(())
+    }
+
+    /// Says in the metrics what waits. What cannot be counted now is counted the next time.
+    async fn measure(&self, leading: &metrics::Leading) {
+        match self.outbox.backlog().await {
+            Ok(contexts) => leading.measured(&contexts),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "backlog not counted");
+            }
+        }
     }
 
     async fn trim(&self, lease: &Lease) -> Result<(), OutboxError> {

@@ -218,6 +218,11 @@ impl Message {
         self
     }
 
+    /// Whether a header of this name is there, whatever its value.
+    pub fn has_header(&self, name: &str) -> bool {
+        self.properties.headers.as_ref().is_some_and(|headers| headers.contains_key(name))
+    }
+
     /// A text header, if it is there and UTF-8.
     pub fn text_header(&self, name: &str) -> Option<&str> {
         match self.properties.headers.as_ref()?.get(name)? {

@@ -16,6 +16,10 @@ use crate::broker::{Message, Properties};
 /// that took the original write has already done so.
 pub const ORIGIN_HEADER: &str = "x-banyan-origin";
 
+/// A header by which an emitter flags an event that it publishes for parity only. Whatever its value, whoever owns the
+/// context and whatever marker came, such an event is muted: its emitter did not own the context when it happened.
+pub const MUTED_HEADER: &str = "x-banyan-muted";
+
 /// What was decided about an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -63,6 +67,9 @@ impl Decision {
 
 /// Decides about an event seen for the first time. `ownership` is `None` for an event of no context.
 pub(super) fn decide(side: Side, ownership: Option<Ownership>, message: &Message) -> Decision {
+    if message.has_header(MUTED_HEADER) {
+        return Decision::Mute;
+    }
     let Some(ownership) = ownership else {
         return match side {
             Side::Legacy => Decision::Unmigrated,
@@ -132,6 +139,7 @@ mod tests {
 
     use super::super::ownership::Sealed;
     use super::*;
+    use crate::broker::HeaderValue;
 
     fn event() -> Message {
         Message::new("raw", "message.sent", b"{}".to_vec())
@@ -166,6 +174,30 @@ mod tests {
     fn a_copied_write_is_not_announced_even_by_the_owner() {
         let copy = event().header(ORIGIN_HEADER, "sync");
         assert_eq!(decide(Side::New, Some(owned_by(Side::New)), &copy), Decision::Mute);
+    }
+
+    #[test]
+    fn a_muted_event_is_never_published_and_never_late_whoever_owns() {
+        let values = [
+            HeaderValue::from("1"),
+            HeaderValue::from("false"),
+            HeaderValue::from(""),
+            HeaderValue::Bool(false),
+            HeaderValue::Void,
+        ];
+        for (side, owner) in Side::ALL.into_iter().flat_map(|s| Side::ALL.map(|o| (s, o))) {
+            for (legacy, new, opened) in
+                (0..8).map(|bits: u8| (bits & 1 > 0, bits & 2 > 0, bits & 4 > 0))
+            {
+                let ownership =
+                    Ownership { sealed: Sealed { legacy, new }, opened, ..owned_by(owner) };
+                for value in values.clone() {
+                    let muted = event().header(MUTED_HEADER, value);
+                    assert_eq!(decide(side, Some(ownership), &muted), Decision::Mute);
+                    assert_eq!(decide(side, None, &muted), Decision::Mute);
+                }
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,9 @@ use banyan_events::forwarder::{
 use tokio::sync::Notify;
 
 use crate::stage::{Running, SetOwners, World, event, messages, stop_at};
-use crate::world::{NEVER, Place, SOON, next, nothing_comes, number, on_both_brokers, take};
+use crate::world::{
+    NEVER, Place, SOON, next, nothing_comes, number, numbered, on_both_brokers, take,
+};
 
 on_both_brokers!(
     all_of_one_sides_events_come_before_all_of_the_others,
@@ -24,6 +26,7 @@ on_both_brokers!(
     markers_put_twice_have_the_effect_of_one,
     a_crash_at_a_marker_moves_the_emission_once,
     a_copied_write_stays_muted_after_the_handover,
+    an_event_flagged_as_muted_is_never_forwarded_whoever_owns_and_whatever_marker_came,
     a_handover_goes_on_after_a_crash_at_each_step,
     a_handover_is_given_up_only_before_the_writes_move,
     writes_under_way_hold_the_seal_back,
@@ -207,6 +210,39 @@ async fn a_copied_write_stays_muted_after_the_handover(place: Place) {
     let copy = event("raw.new", 1).header(forwarder::ORIGIN_HEADER, "sync");
     world.broker.publish_all(vec![copy, event("raw.new", 2)]).await.unwrap();
     assert_eq!(number(&next(&mut push).await), 2);
+    nothing_comes(&mut push).await;
+    running.stop().await;
+}
+
+async fn an_event_flagged_as_muted_is_never_forwarded_whoever_owns_and_whatever_marker_came(
+    place: Place,
+) {
+    let world = World::new(place).await;
+    let running = world.run().await;
+    let mut push = world.consumer().await;
+    let flagged = |exchange, id| event(exchange, id).header(forwarder::MUTED_HEADER, "1");
+    // Even of no context, where legacy's events pass through.
+    let other = numbered("raw.legacy", "track.played", 99).message_id("m-99");
+    world.broker.publish(other.header(forwarder::MUTED_HEADER, "1")).await.unwrap();
+    let both = async |round: usize, owner: &str| {
+        let of_both = ["raw.legacy", "raw.new"].map(|exchange| flagged(exchange, 100 + round));
+        world.broker.publish_all(of_both.to_vec()).await.unwrap();
+        world.broker.publish(event(owner, round)).await.unwrap();
+    };
+    both(1, "raw.legacy").await;
+    assert_eq!(number(&next(&mut push).await), 1);
+    world.hand_over(Side::New, 2).await;
+    both(2, "raw.new").await;
+    assert_eq!(number(&next(&mut push).await), 2);
+    world.hand_over(Side::Legacy, 3).await;
+    both(3, "raw.legacy").await;
+    assert_eq!(number(&next(&mut push).await), 3);
+    world.put(Side::New, MarkerKind::Open, 4).await;
+    world.put(Side::Legacy, MarkerKind::Void, 4).await;
+    both(4, "raw.legacy").await;
+    assert_eq!(number(&next(&mut push).await), 4);
+    let status = world.until("muted", |status| status.contexts[0].muted == 8).await;
+    assert_eq!((status.contexts[0].late, status.quarantine_events, status.unmigrated), (0, 0, 0));
     nothing_comes(&mut push).await;
     running.stop().await;
 }

@@ -26,6 +26,10 @@ pub struct RelayConfig {
     pub retry: (Duration, Duration),
     /// With this many rows waiting to be tried again, no fresh ones are taken: the fault is not theirs.
     pub waiting_max: u32,
+    /// Publish muted rows too, so that the events of both sides can be compared. Each carries the header
+    /// `x-banyan-muted`, by which the forwarder never announces it; ready rows go first. The exchange must be one that
+    /// only the forwarder reads.
+    pub publish_muted: bool,
     /// How long sent, muted and dropped rows are kept.
     pub keep: Duration,
     /// How often older ones are cleaned up, at most once per sign of life.
@@ -46,6 +50,7 @@ impl RelayConfig {
             attempts_max: 10,
             retry: (Duration::from_secs(1), Duration::from_mins(5)),
             waiting_max: 1_000,
+            publish_muted: false,
             keep: Duration::from_hours(7 * 24),
             clean_up_every: Duration::from_secs(10),
         }

@@ -13,6 +13,7 @@ use super::lease::{Lease, cut};
 use crate::counter::{self, TRIMMED};
 use crate::engine::{AnyRow, Bind, Engine, all, id_list, signed};
 use crate::error::OutboxError;
+use crate::metrics;
 use crate::row::{Row, RowState};
 
 /// Rows that are tried again in one batch; they are published one by one.
@@ -20,13 +21,16 @@ const DUE_MAX: i64 = 64;
 /// Rows that are cleaned up in one transaction.
 const TRIM_MAX: i64 = 1_000;
 /// States whose rows go away with age.
-const SETTLED: [RowState; 3] = [RowState::Sent, RowState::Muted, RowState::Dropped];
+const SETTLED: [RowState; 5] =
+    [RowState::Sent, RowState::Muted, RowState::Parity, RowState::Silent, RowState::Dropped];
 
 /// By `banyan_outbox_state`; waiting rows are few.
-const DUE: &str = "SELECT id, lane, routing_key, properties, body, attempts FROM banyan_outbox
+const DUE: &str =
+    "SELECT id, lane, routing_key, properties, body, attempts, state FROM banyan_outbox
     WHERE state = 'waiting' AND next_at_ms <= {now} {except} ORDER BY id LIMIT ?";
 /// By `banyan_outbox_state`, in the order of ids, without the lanes that a failed row holds.
-const FRESH: &str = "SELECT id, lane, routing_key, properties, body, attempts FROM banyan_outbox
+const FRESH: &str =
+    "SELECT id, lane, routing_key, properties, body, attempts, state FROM banyan_outbox
     WHERE state = 'ready'
       AND lane NOT IN (SELECT lane FROM banyan_outbox WHERE state IN ('waiting', 'dead'))
       AND (SELECT COUNT(*) FROM banyan_outbox WHERE state = 'waiting') < ?
@@ -57,7 +61,7 @@ pub(super) struct Batch {
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) sent: Vec<i64>,
-    failed: Vec<Failed>,
+    pub(super) failed: Vec<Failed>,
     /// Lanes of the rows that failed: nothing behind them may pass.
     held: HashSet<Vec<u8>>,
     /// The same of the batch before, which the database did not know yet when this batch was read.
@@ -65,11 +69,11 @@ pub(super) struct Outcome {
 }
 
 #[derive(Debug)]
-struct Failed {
-    id: i64,
-    attempts: i64,
-    blame: Blame,
-    error: String,
+pub(super) struct Failed {
+    pub(super) id: i64,
+    pub(super) attempts: i64,
+    pub(super) blame: Blame,
+    pub(super) error: String,
 }
 
 #[derive(sqlx::FromRow)]
@@ -124,12 +128,16 @@ impl Outcome {
 }
 
 impl Failed {
-    /// A row is given up only for a fault of its own.
-    fn state(&self, config: &RelayConfig) -> RowState {
+    /// Whether it is given up: only for a fault of its own, and after enough tries.
+    pub(super) fn is_hopeless(&self, config: &RelayConfig) -> bool {
         match self.blame {
-            Blame::Row if self.attempts >= i64::from(config.attempts_max) => RowState::Dead,
-            Blame::Row | Blame::Busy | Blame::Broker => RowState::Waiting,
+            Blame::Row => self.attempts >= i64::from(config.attempts_max),
+            Blame::Busy | Blame::Broker => false,
         }
+    }
+
+    fn state(&self, config: &RelayConfig) -> RowState {
+        if self.is_hopeless(config) { RowState::Dead } else { RowState::Waiting }
     }
 }
 
@@ -185,7 +193,14 @@ async fn settle_on<DB: Engine>(
     for row in &outcome.failed {
         mark_failed(&mut tx, row, config).await.map_err(failed())?;
     }
-    tx.commit().await.map_err(failed())
+    tx.commit().await.map_err(failed())?;
+    metrics::settled(outcome.sent.len(), outcome.failed.len(), hopeless(outcome, config));
+    Ok(())
+}
+
+/// How many of the failed rows are given up.
+pub(super) fn hopeless(outcome: &Outcome, config: &RelayConfig) -> usize {
+    outcome.failed.iter().filter(|row| row.is_hopeless(config)).count()
 }
 
 async fn mark_failed<DB: Engine>(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use banyan_outbox::fence::Order;
-use banyan_outbox::{Engine, Pause, Relay, RelayState, Step};
+use banyan_outbox::{Engine, Pause, Relay, RelayConfig, RelayState, Step};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::relay::{Running, quick, start};
@@ -18,18 +18,18 @@ on_every_engine!(
 );
 
 /// Stops at one step until let go.
-struct StopAt {
+pub(crate) struct StopAt {
     step: Step,
     reached: Notify,
     go_on: Semaphore,
 }
 
 impl StopAt {
-    fn new(step: Step) -> Arc<Self> {
+    pub(crate) fn new(step: Step) -> Arc<Self> {
         Arc::new(Self { step, reached: Notify::new(), go_on: Semaphore::new(0) })
     }
 
-    async fn reached(&self) {
+    pub(crate) async fn reached(&self) {
         tokio::time::timeout(SOON, self.reached.notified()).await.expect("the step is reached");
     }
 }
@@ -45,12 +45,21 @@ impl Pause for StopAt {
 }
 
 fn paused<DB: Engine>(world: &World<DB>, broker: &Rigged, pause: &Arc<StopAt>) -> Running {
-    let relay = Relay::new(world.outbox.clone(), Arc::new(broker.clone()), quick());
+    paused_with(world, broker, pause, quick())
+}
+
+pub(crate) fn paused_with<DB: Engine>(
+    world: &World<DB>,
+    broker: &Rigged,
+    pause: &Arc<StopAt>,
+    config: RelayConfig,
+) -> Running {
+    let relay = Relay::new(world.outbox.clone(), Arc::new(broker.clone()), config);
     Running::start(relay.with_pause(pause.clone()))
 }
 
 /// The lease ends now, as if the time had passed.
-async fn expire<DB: Engine>(world: &World<DB>) {
+pub(crate) async fn expire<DB: Engine>(world: &World<DB>) {
     world.run("UPDATE banyan_relay SET until_ms = 0").await;
 }
 

@@ -12,7 +12,9 @@ mod emit;
 mod fence;
 mod full;
 mod inbox;
+mod metrics;
 mod operate;
+mod parity;
 mod rabbitmq;
 mod relay;
 #[path = "../../../events/tests/suite/replica.rs"]
