@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 pub(crate) use diff::DiffArgs;
 pub(crate) use events::{
-    EventsCommand, HandoverArgs, ParityArgs, ParityDemand, ResolveArgs, WrapArgs,
+    EventsCommand, ForwardArgs, HandoverArgs, ParityArgs, ParityDemand, ResolveArgs, WrapArgs,
 };
 pub(crate) use noise::{NoiseCommand, NoisePlace, NoiseWindow};
 pub(crate) use outbox::{EngineName, OutboxCommand, RetryArgs};
@@ -116,7 +116,7 @@ pub(crate) enum Command {
     /// Sync jobs: plan, run, verify
     #[command(subcommand)]
     Sync(SyncCommand),
-    /// Events: state of the forwarder, quarantine, handover, insertion
+    /// Events: the forwarder, its state and quarantine, parity, handover, insertion
     #[command(subcommand)]
     Events(EventsCommand),
     /// Who changed what, when and why

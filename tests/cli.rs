@@ -68,6 +68,7 @@ pub(crate) const COMMANDS: &[&str] = &[
     "sync verify",
     "events",
     "events status",
+    "events forward",
     "events release",
     "events drop",
     "events parity",

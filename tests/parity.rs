@@ -131,8 +131,12 @@ fn recorded(new: New) -> Folder {
         broker.declare(&topology).await.unwrap();
         broker
     });
-    let serving = folder.start(&["serve", "--ready-file", "ready"]);
+    // The proxy makes the context known; the forwarder is a process of its own, as an operator may want it.
+    let proxy = ["serve", "--only", "proxy,shadow", "--ready-file", "ready"];
+    let serving = folder.start(&proxy);
     folder.wait_for_file("ready");
+    let forwarding = folder.start(&["events", "forward", "--ready-file", "forwarding"]);
+    folder.wait_for_file("forwarding");
     let drained = "SELECT COUNT(*) FROM forwarder_drained";
     wait_until("both raw queues", || runtime.block_on(count(&folder, drained)) == 2);
     let (legacy, of_new) = (published("legacy", new), published("new", new));
@@ -145,6 +149,7 @@ fn recorded(new: New) -> Folder {
     wait_until(&format!("{all} rows: {}", folder.log()), || {
         runtime.block_on(count(&folder, rows)) == all
     });
+    assert_eq!(forwarding.terminate(), Some(143), "{}", folder.log());
     assert_eq!(serving.terminate(), Some(143), "{}", folder.log());
     runtime.block_on(spread(&folder, new));
     folder

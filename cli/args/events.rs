@@ -4,6 +4,7 @@ use super::{OutboxCommand, ReportFiles, Who};
 use crate::config::events::window;
 use crate::config::value;
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 /// `banyan events ..`
 #[derive(Debug, Subcommand)]
@@ -11,6 +12,15 @@ pub(crate) enum EventsCommand {
     /// Owner, forwarded, muted, lag, quarantine, handovers
     #[command(after_long_help = "Examples:\n  banyan events status\n  banyan events status --json")]
     Status,
+    /// Run the forwarder alone, in a process of its own
+    #[command(after_long_help = "\
+Examples:
+  banyan events forward
+  banyan events forward --ready-file /run/banyan-events.json
+
+Several of them, also beside `banyan serve`, take turns: one leads, the others stand by. The context must be known to the
+control store: start `banyan serve` once. Ends with SIGTERM or Ctrl-C, after the batches in hand.")]
+    Forward(ForwardArgs),
     /// Publish late events after all
     #[command(after_long_help = "\
 Examples:
@@ -80,6 +90,14 @@ Exit 1 when something is wrong, 4 when something could not be looked at.")]
     /// Outboxes of services: status, dead rows, retry
     #[command(subcommand)]
     Outbox(OutboxCommand),
+}
+
+/// `banyan events forward`
+#[derive(Debug, Args)]
+pub(crate) struct ForwardArgs {
+    /// Write the process id to this file as JSON once it runs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
 }
 
 /// Which late events.

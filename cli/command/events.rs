@@ -1,6 +1,7 @@
 //! `banyan events ..`: the forwarder, its quarantine, handovers, and the broker's health.
 
 mod doctor;
+mod forward;
 mod handover;
 mod parity;
 mod quarantine;
@@ -24,6 +25,9 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     match command {
         EventsCommand::Status => show(&settings(config)?, output).await,
+        EventsCommand::Forward(args) => {
+            forward::run(config, &settings(config)?, args, output).await
+        }
         EventsCommand::Release(args) => {
             quarantine::resolve(config, &settings(config)?, args, Resolution::Release, output).await
         }
@@ -45,7 +49,11 @@ pub(crate) async fn run(
     }
 }
 
-fn settings(config: &Config) -> Result<ForwarderConfig, Failure> {
+/// The forwarder of the file.
+///
+/// # Errors
+/// Exit 3 when the file has no `[events]` section.
+pub(crate) fn settings(config: &Config) -> Result<ForwarderConfig, Failure> {
     events::settings(config).ok_or_else(|| {
         Failure::new("banyan::events::none", Exit::Config, "the file has no [events] section")
             .hint("banyan config reference shows one")

@@ -21,7 +21,7 @@ use banyan_proxy::{Drained, Live, Proxy, ProxyError};
 use banyan_shadow::{Shadow, ShadowHandle};
 use banyan_sync_jobs::{Job, NoPause, NoProgress, Ports, RunMode};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::task::JoinSet;
@@ -33,6 +33,10 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let roles = roles(args)?;
+    if args.only.contains(&Role::Events) {
+        // Asked for by name: without a section it would wait for ever and do nothing.
+        super::events::settings(&config)?;
+    }
     let stop = Stop::listen();
     let plane = if roles.contains(&Role::Proxy) {
         Some(Plane::start(&config, args, roles.contains(&Role::Shadow), &stop.token).await?)
@@ -79,7 +83,8 @@ fn roles(args: &ServeArgs) -> Result<Vec<Role>, Failure> {
     Ok(args.only.clone())
 }
 
-fn attach(config: &Config) -> Result<Arc<dyn ControlStore>, Failure> {
+/// The control store, which may be away for now.
+pub(crate) fn attach(config: &Config) -> Result<Arc<dyn ControlStore>, Failure> {
     banyan_control::attach(&config.control.store, StoreOptions::default())
         .map_err(|error| control::store_failure(&error))
 }
@@ -246,7 +251,8 @@ fn start_jobs(
     Ok(())
 }
 
-async fn start_forwarder(
+/// The forwarder of the file's `[events]` section, if there is one, as a task of `background`.
+pub(crate) async fn start_forwarder(
     config: &Config,
     store: &Arc<dyn ControlStore>,
     quiet: &CancellationToken,
@@ -281,6 +287,11 @@ fn announce(
     let Some(path) = &args.ready_file else { return Ok(()) };
     let ready =
         json!({ "roles": names, "proxy": proxy, "admin": admin, "pid": std::process::id() });
+    write_ready(path, &ready)
+}
+
+/// Tells whoever waits for this file that the process runs.
+pub(crate) fn write_ready(path: &Path, ready: &serde_json::Value) -> Result<(), Failure> {
     std::fs::write(path, ready.to_string()).map_err(|error| {
         Failure::new(
             "banyan::serve::ready_file",

@@ -14,7 +14,6 @@ mod quarantine;
 mod read;
 mod replica;
 mod replicas;
-mod speed;
 mod stage;
 mod tap;
 mod trouble;

@@ -8,13 +8,13 @@
 use std::time::{Duration, Instant};
 
 use banyan_events::backoff::Backoff;
-use sqlx::{Connection as _, Pool};
+use sqlx::Pool;
 
 use super::batch::{Blame, waves};
-use super::lease::{Lease, cut};
-use super::store::{Outcome, hopeless};
+use super::lease::Lease;
+use super::store::{self, Marking, Outcome, hopeless};
 use super::{Relay, RelayConfig, Step};
-use crate::engine::{Bind, Engine, id_list, signed};
+use crate::engine::{Bind, Engine};
 use crate::error::OutboxError;
 use crate::metrics;
 use crate::row::{Row, RowState};
@@ -27,9 +27,17 @@ const MUTED: &str = "SELECT id, lane, routing_key, properties, body, attempts, s
     FROM banyan_outbox WHERE state = 'muted' AND next_at_ms <= {now} ORDER BY id LIMIT ?";
 /// By the primary key, as with rows that were sent. When it was settled stays: it goes away with its age.
 const SHOWN: &str = "UPDATE banyan_outbox SET state = 'parity', error = NULL WHERE id IN (";
-const FAILED: &str =
-    "UPDATE banyan_outbox SET state = ?, attempts = ?, next_at_ms = {now} + ?, error = ?
-    WHERE id = ?";
+
+/// A full queue or an outage leaves a muted row as it is.
+const SHOWING: Marking = Marking {
+    doing: "mark the muted rows",
+    sent: SHOWN,
+    failed: |row, config| match row.blame {
+        Blame::Row if row.is_hopeless(config) => Some(RowState::Silent),
+        Blame::Row => Some(RowState::Muted),
+        Blame::Busy | Blame::Broker => None,
+    },
+};
 
 /// Whether muted rows are wanted, and until when they are left alone.
 pub(super) struct Parity {
@@ -88,7 +96,8 @@ impl<DB: Engine> Relay<DB> {
             broken = self.publish_wave(lease, outcome.passable(wave), &mut outcome).await;
         }
         self.pause.at(Step::Published).await;
-        settle(&self.outbox.pool, lease, &outcome, &self.config).await?;
+        store::mark(&self.outbox.pool, lease, &outcome, &self.config, &SHOWING).await?;
+        metrics::muted(outcome.sent.len(), hopeless(&outcome, &self.config));
         self.pause.at(Step::Marked).await;
         parity.done(&outcome);
         broken.map(|()| true)
@@ -100,52 +109,4 @@ async fn read<DB: Engine>(pool: &Pool<DB>, config: &RelayConfig) -> Result<Vec<R
     let mut connection = pool.acquire().await.map_err(failed())?;
     let binds = [Bind::Number(MUTED_MAX)];
     DB::rows(&mut connection, MUTED, &binds, config.bytes_max).await.map_err(failed())
-}
-
-/// Marks what became of the rows, if the lease is still held.
-async fn settle<DB: Engine>(
-    pool: &Pool<DB>,
-    lease: &Lease,
-    outcome: &Outcome,
-    config: &RelayConfig,
-) -> Result<(), OutboxError> {
-    let failed = OutboxError::database("mark the muted rows");
-    let mut connection = pool.acquire().await.map_err(failed)?;
-    let done = settle_on::<DB>(&mut connection, lease, outcome, config).await;
-    if done.is_err() {
-        // As in `store::settle`.
-        connection.close_on_drop();
-    }
-    done
-}
-
-async fn settle_on<DB: Engine>(
-    connection: &mut DB::Connection,
-    lease: &Lease,
-    outcome: &Outcome,
-    config: &RelayConfig,
-) -> Result<(), OutboxError> {
-    let failed = || OutboxError::database("mark the muted rows");
-    let mut tx = connection.begin_with(DB::DIALECT.begin_write()).await.map_err(failed())?;
-    lease.claim(&mut tx).await?;
-    if !outcome.sent.is_empty() {
-        let sql = format!("{SHOWN}{})", id_list(&outcome.sent));
-        DB::run(&mut tx, &sql, &[]).await.map_err(failed())?;
-    }
-    for row in outcome.failed.iter().filter(|row| row.blame == Blame::Row) {
-        let state = if row.is_hopeless(config) { RowState::Silent } else { RowState::Muted };
-        let wait = config.wait(row.attempts).as_millis();
-        let error = cut(&row.error);
-        let binds = [
-            Bind::Text(state.as_str()),
-            Bind::Number(row.attempts),
-            Bind::Number(signed(u64::try_from(wait).unwrap_or(u64::MAX))),
-            Bind::Text(&error),
-            Bind::Number(row.id),
-        ];
-        DB::run(&mut tx, FAILED, &binds).await.map_err(failed())?;
-    }
-    tx.commit().await.map_err(failed())?;
-    metrics::muted(outcome.sent.len(), hopeless(outcome, config));
-    Ok(())
 }

@@ -158,44 +158,75 @@ pub(super) async fn read<DB: Engine>(
     Ok(Batch { due, fresh: fresh.map_err(failed())? })
 }
 
+/// What becomes of one kind of rows.
+pub(super) struct Marking {
+    /// For errors.
+    pub(super) doing: &'static str,
+    /// Marks those that were published; ends with an open list of ids.
+    pub(super) sent: &'static str,
+    /// The state of one that failed; `None` leaves it as it is.
+    pub(super) failed: fn(&Failed, &RelayConfig) -> Option<RowState>,
+}
+
+/// Rows that this side announces.
+const ANNOUNCED: Marking = Marking {
+    doing: "mark the published rows",
+    sent: SENT,
+    failed: |row, config| Some(row.state(config)),
+};
+
 /// Marks what became of the rows of a batch, if the lease is still held.
-///
-/// The connection is closed after an error, here as in [`trim`]: the pool is the service's, and sqlx counts a transaction
-/// whose commit failed (a full disk, say) as open for ever.
 pub(super) async fn settle<DB: Engine>(
     pool: &Pool<DB>,
     lease: &Lease,
     outcome: &Outcome,
     config: &RelayConfig,
 ) -> Result<(), OutboxError> {
-    let failed = OutboxError::database("mark the published rows");
+    mark(pool, lease, outcome, config, &ANNOUNCED).await?;
+    metrics::settled(outcome.sent.len(), outcome.failed.len(), hopeless(outcome, config));
+    Ok(())
+}
+
+/// Marks rows in one transaction that checks the lease.
+///
+/// The connection is closed after an error, here as in [`trim`]: the pool is the service's, and sqlx counts a transaction
+/// whose commit failed (a full disk, say) as open for ever.
+pub(super) async fn mark<DB: Engine>(
+    pool: &Pool<DB>,
+    lease: &Lease,
+    outcome: &Outcome,
+    config: &RelayConfig,
+    marking: &Marking,
+) -> Result<(), OutboxError> {
+    let failed = OutboxError::database(marking.doing);
     let mut connection = pool.acquire().await.map_err(failed)?;
-    let done = settle_on::<DB>(&mut connection, lease, outcome, config).await;
+    let done = mark_on::<DB>(&mut connection, lease, outcome, config, marking).await;
     if done.is_err() {
         connection.close_on_drop();
     }
     done
 }
 
-async fn settle_on<DB: Engine>(
+async fn mark_on<DB: Engine>(
     connection: &mut DB::Connection,
     lease: &Lease,
     outcome: &Outcome,
     config: &RelayConfig,
+    marking: &Marking,
 ) -> Result<(), OutboxError> {
-    let failed = || OutboxError::database("mark the published rows");
+    let failed = || OutboxError::database(marking.doing);
     let mut tx = connection.begin_with(DB::DIALECT.begin_write()).await.map_err(failed())?;
     lease.claim(&mut tx).await?;
     if !outcome.sent.is_empty() {
-        let sql = format!("{SENT}{})", id_list(&outcome.sent));
+        let sql = format!("{}{})", marking.sent, id_list(&outcome.sent));
         DB::run(&mut tx, &sql, &[]).await.map_err(failed())?;
     }
     for row in &outcome.failed {
-        mark_failed(&mut tx, row, config).await.map_err(failed())?;
+        if let Some(state) = (marking.failed)(row, config) {
+            mark_failed(&mut tx, row, state, config).await.map_err(failed())?;
+        }
     }
-    tx.commit().await.map_err(failed())?;
-    metrics::settled(outcome.sent.len(), outcome.failed.len(), hopeless(outcome, config));
-    Ok(())
+    tx.commit().await.map_err(failed())
 }
 
 /// How many of the failed rows are given up.
@@ -206,9 +237,9 @@ pub(super) fn hopeless(outcome: &Outcome, config: &RelayConfig) -> usize {
 async fn mark_failed<DB: Engine>(
     tx: &mut Transaction<'_, DB>,
     row: &Failed,
+    state: RowState,
     config: &RelayConfig,
 ) -> Result<(), sqlx::Error> {
-    let state = row.state(config);
     if state == RowState::Dead {
         tracing::error!(
             row = row.id,
