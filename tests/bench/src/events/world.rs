@@ -34,6 +34,12 @@ impl World {
             .await
             .map_err(failed("start RabbitMQ"))?
             .map_err(failed("start RabbitMQ"))?;
+        // The limit of the test servers is small; an alarm in the middle of a case would be measured instead.
+        let limit = ["set_vm_memory_high_watermark", "absolute", "2GB"];
+        let node = tokio::task::spawn_blocking(move || node.control(&limit).map(|()| node))
+            .await
+            .map_err(failed("raise the memory limit"))?
+            .map_err(failed("raise the memory limit"))?;
         let url = node.fresh_url();
         let broker = connect(&url).await.map_err(failed("connect"))?;
         let options = QueueOptions::default();
