@@ -18,8 +18,9 @@ Examples:
   banyan events forward
   banyan events forward --ready-file /run/banyan-events.json
 
-Several of them, also beside `banyan serve`, take turns: one leads, the others stand by. The context must be known to the
-control store: start `banyan serve` once. Ends with SIGTERM or Ctrl-C, after the batches in hand.")]
+Several of them, also beside `banyan serve`, take turns: one leads, the others stand by.
+The control store must know the contexts: start `banyan serve` once.
+SIGTERM or Ctrl-C: the batches in hand are finished, then the process ends.")]
     Forward(ForwardArgs),
     /// Publish late events after all
     #[command(after_long_help = "\

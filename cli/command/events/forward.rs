@@ -31,9 +31,13 @@ pub(crate) async fn run(
         config.environment,
         settings.insertion.as_str()
     ));
-    if let Some(path) = &args.ready_file {
-        serve::write_ready(path, &json!({ "roles": ["events"], "pid": std::process::id() }))?;
+    let ready = json!({ "roles": ["events"], "pid": std::process::id() });
+    let told = args.ready_file.as_ref().map_or(Ok(()), |path| serve::write_ready(path, &ready));
+    if told.is_err() {
+        // In order, so that the lease is given back.
+        stop.token.cancel();
     }
     while running.join_next().await.is_some() {}
+    told?;
     Ok(stop.exit().unwrap_or(Exit::Yes))
 }
