@@ -135,35 +135,54 @@ impl<DB: Engine> Relay<DB> {
         led.map(drop)
     }
 
-    /// Batch after batch: while one is published, the one before it is marked. Waits only when there is nothing to do.
+    /// Batch after batch: while one is published, the one before it is marked and the next one is read. Waits only when
+    /// there is nothing to do.
     async fn work(&self, lease: &Lease, cancel: &CancellationToken) -> Result<(), OutboxError> {
         let mut before = Outcome::default();
+        let mut batch = Batch::default();
         let mut parity = Parity::new(&self.config);
         while !cancel.is_cancelled() {
-            let batch = store::read(&self.outbox.pool, &self.config, &before).await?;
             if batch.is_empty() && before.is_empty() {
-                if self.publish_muted(lease, &mut parity).await? {
-                    lease.worked();
+                batch = store::read(&self.outbox.pool, &self.config, &[]).await?;
+                if batch.is_empty() {
+                    self.nothing_to_announce(lease, &mut parity, cancel).await?;
                     continue;
                 }
-                tokio::select! {
-                    () = cancel.cancelled() => {}
-                    () = tokio::time::sleep(self.config.poll) => {}
-                }
-                continue;
             }
-            let (marked, published) =
-                tokio::join!(self.mark(lease, &before), self.publish(lease, batch, &before));
+            let in_hand: Vec<i64> = before.ids().chain(batch.ids()).collect();
+            let (marked, (outcome, broken), next) = tokio::join!(
+                self.mark(lease, &before),
+                self.publish(lease, batch, &before),
+                store::read(&self.outbox.pool, &self.config, &in_hand),
+            );
             marked?;
             lease.worked();
-            let broken;
-            (before, broken) = published;
-            if broken.is_err() {
+            before = outcome;
+            let read_on = broken.and(next);
+            if read_on.is_err() {
                 self.mark(lease, &before).await?;
-                return broken;
             }
+            batch = read_on?;
         }
         self.mark(lease, &before).await
+    }
+
+    /// Publishes some muted rows, or waits.
+    async fn nothing_to_announce(
+        &self,
+        lease: &Lease,
+        parity: &mut Parity,
+        cancel: &CancellationToken,
+    ) -> Result<(), OutboxError> {
+        if self.publish_muted(lease, parity).await? {
+            lease.worked();
+            return Ok(());
+        }
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = tokio::time::sleep(self.config.poll) => {}
+        }
+        Ok(())
     }
 
     async fn mark(&self, lease: &Lease, outcome: &Outcome) -> Result<(), OutboxError> {

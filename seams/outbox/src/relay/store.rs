@@ -64,8 +64,9 @@ pub(super) struct Outcome {
     pub(super) failed: Vec<Failed>,
     /// Lanes of the rows that failed: nothing behind them may pass.
     held: HashSet<Vec<u8>>,
-    /// The same of the batch before, which the database did not know yet when this batch was read.
-    held_before: HashSet<Vec<u8>>,
+    /// The same of the two batches before, which the database did not know yet when this batch was read: of the nearer
+    /// one first.
+    held_before: [HashSet<Vec<u8>>; 2],
 }
 
 #[derive(Debug)]
@@ -90,6 +91,10 @@ impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.due.is_empty() && self.fresh.is_empty()
     }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = i64> {
+        self.due.iter().chain(&self.fresh).map(|row| row.id)
+    }
 }
 
 impl Outcome {
@@ -100,19 +105,16 @@ impl Outcome {
 
     /// The start of the outcome of the batch after `before`.
     pub(super) fn after(before: &Self) -> Self {
-        Self { held_before: before.held.clone(), ..Self::default() }
+        let [nearer, _] = &before.held_before;
+        Self { held_before: [before.held.clone(), nearer.clone()], ..Self::default() }
     }
 
-    /// A condition that leaves out the rows in hand: they are published and not marked. No cursor: a lower id that
-    /// commits meanwhile is found.
-    fn except(&self) -> String {
-        let failed = self.failed.iter().map(|row| row.id);
-        let ids: Vec<i64> = self.sent.iter().copied().chain(failed).collect();
-        if ids.is_empty() { String::new() } else { format!("AND id NOT IN ({})", id_list(&ids)) }
+    pub(super) fn ids(&self) -> impl Iterator<Item = i64> {
+        self.sent.iter().copied().chain(self.failed.iter().map(|row| row.id))
     }
 
     pub(super) fn holds(&self, lane: &[u8]) -> bool {
-        self.held.contains(lane) || self.held_before.contains(lane)
+        self.held.contains(lane) || self.held_before.iter().any(|held| held.contains(lane))
     }
 
     /// The rows whose lane nothing holds.
@@ -141,15 +143,21 @@ impl Failed {
     }
 }
 
+/// A condition that leaves out the rows in hand: they are being published, or published and not marked. No cursor: a
+/// lower id that commits meanwhile is found.
+fn except(in_hand: &[i64]) -> String {
+    if in_hand.is_empty() { String::new() } else { format!("AND id NOT IN ({})", id_list(in_hand)) }
+}
+
 /// What to publish next, without what is in hand.
 pub(super) async fn read<DB: Engine>(
     pool: &Pool<DB>,
     config: &RelayConfig,
-    in_hand: &Outcome,
+    in_hand: &[i64],
 ) -> Result<Batch, OutboxError> {
     let failed = || OutboxError::database("read the rows to publish");
     let mut connection = pool.acquire().await.map_err(failed())?;
-    let except = in_hand.except();
+    let except = except(in_hand);
     let [due, fresh] = [DUE, FRESH].map(|sql| sql.replace("{except}", &except));
     let binds = [Bind::Number(DUE_MAX)];
     let due = DB::rows(&mut connection, &due, &binds, config.bytes_max).await.map_err(failed())?;
@@ -321,19 +329,21 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_row_holds_its_lane_in_this_batch_and_the_next() {
+    fn a_failed_row_holds_its_lane_until_a_batch_is_read_that_knows_of_it() {
         let mut first = Outcome::default();
         first.sent.push(6);
         failed(&mut first, 7, 1, Blame::Busy);
         let second = Outcome::after(&first);
         let third = Outcome::after(&second);
+        let fourth = Outcome::after(&third);
         assert_eq!(
-            [&first, &second, &third].map(|outcome| outcome.holds(&[1])),
-            [true, true, false]
+            [&first, &second, &third, &fourth].map(|outcome| outcome.holds(&[1])),
+            [true, true, true, false]
         );
-        assert_eq!([&first, &second].map(Outcome::except), ["AND id NOT IN (6,7)", ""]);
+        assert_eq!(first.ids().collect::<Vec<_>>(), [6, 7]);
+        assert_eq!([except(&[6, 7]), except(&[])], ["AND id NOT IN (6,7)", ""]);
         let rows = vec![Row::of_lane(8, 1), Row::of_lane(9, 2)];
-        assert_eq!(second.passable(rows), [Row::of_lane(9, 2)]);
+        assert_eq!(third.passable(rows), [Row::of_lane(9, 2)]);
     }
 
     #[test]

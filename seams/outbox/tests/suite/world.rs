@@ -9,7 +9,7 @@ use banyan_outbox::fence::{self, Order, OwnerRow};
 use banyan_outbox::{Dialect, Emitted, Engine, NewEvent, Outbox, emit, install};
 use banyan_test_servers::{Server, mariadb, or_skip, postgres};
 use sqlx::pool::PoolOptions;
-use sqlx::{MySql, Pool, Postgres, Sqlite};
+use sqlx::{Executor as _, MySql, Pool, Postgres, Sqlite};
 use tokio::sync::OnceCell;
 
 static MARIADB: OnceCell<Option<Server>> = OnceCell::const_new();
@@ -43,7 +43,13 @@ impl World<Sqlite> {
     }
 
     async fn as_services_open_it(url: String, directory: tempfile::TempDir) -> Self {
-        let world = Self::at(url, directory).await;
+        // SQLite gives the lock to whoever asks at the right moment: on a busy machine one may wait for long.
+        let patient = PoolOptions::new().after_connect(|connection, _| {
+            Box::pin(
+                async move { connection.execute("PRAGMA busy_timeout = 30000").await.map(drop) },
+            )
+        });
+        let world = Self::with(patient, url, directory).await;
         // The mode stays in the file.
         world.run("PRAGMA journal_mode = WAL").await;
         world
@@ -87,7 +93,11 @@ async fn create_database<DB: Engine>(admin: &Pool<DB>, name: &str) {
 
 impl<DB: Engine> World<DB> {
     async fn at(url: String, directory: tempfile::TempDir) -> Self {
-        let options = PoolOptions::<DB>::new().max_connections(12).acquire_timeout(SOON);
+        Self::with(PoolOptions::new(), url, directory).await
+    }
+
+    async fn with(options: PoolOptions<DB>, url: String, directory: tempfile::TempDir) -> Self {
+        let options = options.max_connections(12).acquire_timeout(SOON);
         let pool = options.connect(&url).await.unwrap();
         install(&pool).await.unwrap();
         install(&pool).await.expect("made twice");

@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, poll};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions,
@@ -25,6 +26,8 @@ use crate::metrics;
 
 /// Unconfirmed publishes on one channel; beyond it the oldest confirm is awaited first.
 const WINDOW: usize = 256;
+/// Messages that wait together for the socket: waiting for each alone would cost two changes of thread per message.
+const GROUP: usize = 32;
 /// Longest wait for the socket to take a message; a broker under alarm stops reading.
 const SEND_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for one confirm.
@@ -58,16 +61,29 @@ async fn publish_window(
 ) -> Result<(), BrokerError> {
     let mut window: VecDeque<(&Message, PublisherConfirm)> = VecDeque::with_capacity(WINDOW);
     let mut unrouted = Unrouted::default();
-    for message in messages {
-        if window.len() >= WINDOW
+    for group in messages.chunks(GROUP) {
+        while window.len() > WINDOW - GROUP
             && let Some(oldest) = window.pop_front()
         {
             confirmed(oldest, &mut unrouted).await?;
         }
-        if !go_on() {
-            return Err(unconfirmed("the publisher may not go on"));
+        let mut sending = Vec::with_capacity(GROUP);
+        for message in group {
+            if !go_on() {
+                return Err(unconfirmed("the publisher may not go on"));
+            }
+            let mut sent = Box::pin(send(channel, message));
+            // The first poll hands the message to lapin's loop, so their order is that of the messages.
+            let at_once = poll!(&mut sent);
+            sending.push((message, sent, at_once));
         }
-        window.push_back((message, send(channel, message).await?));
+        for (message, sent, at_once) in sending {
+            let sent = match at_once {
+                Poll::Ready(sent) => sent,
+                Poll::Pending => sent.await,
+            };
+            window.push_back((message, sent?));
+        }
     }
     for oldest in window {
         confirmed(oldest, &mut unrouted).await?;
