@@ -9,7 +9,7 @@ use super::{Job, value};
 use banyan_domain::{ContextName, Side};
 use banyan_engine::{KeyShape, PartKind};
 use banyan_sync_jobs::{
-    CaptureEvent, CaptureSpec, JobSpec, Limits, RootsSpec, SideUrls, TableSpec,
+    CaptureEvent, CaptureSpec, JobSpec, KeepSpec, Limits, RootsSpec, SideUrls, TableSpec,
 };
 
 pub(crate) fn read_jobs(root: &Section<'_>, routes: &Routes) -> Vec<Job> {
@@ -160,6 +160,9 @@ fn read_table(section: &Section<'_>) -> Option<TableSpec> {
     let key = section.strings("key");
     let root_column = section.required("root-column", "\"conversation_id\"", value::text);
     let select = section.required("select", "\"SELECT .. WHERE .. IN ({keys})\"", value::text);
+    let current = section.optional("current", value::text);
+    let shared = section.or("shared", "false", value::flag);
+    let keep = section.sections("keep").iter().filter_map(read_keep).collect();
     section.finish();
     let Some(key) = key else {
         section.problem(
@@ -173,5 +176,15 @@ fn read_table(section: &Section<'_>) -> Option<TableSpec> {
         key: key.into_iter().map(|found| found.value).collect(),
         root_column: root_column?.value,
         select: select?.value,
+        current: current.map(|found| found.value),
+        keep,
+        shared: shared?,
     })
+}
+
+fn read_keep(section: &Section<'_>) -> Option<KeepSpec> {
+    let column = section.required("column", "\"created_at\"", value::text);
+    let unless = section.optional("unless", value::text);
+    section.finish();
+    Some(KeepSpec { column: column?.value, unless: unless.map(|found| found.value) })
 }

@@ -5,9 +5,11 @@
 //! What must stay true: a source read happens inside a snapshot that the caller started; every row is
 //! canonical for its target column; a row of a root that was not asked for is an error of the mapping.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use banyan_engine::{AggregateHash, AggregateHasher, KeyShape, KeyedRows, RootKey, Value};
+use banyan_engine::{
+    AggregateHash, AggregateHasher, KeyShape, KeyedRows, RootKey, TableDiff, Value, diff, keep,
+};
 
 use crate::connection::{Connection, TooHeavy};
 use crate::error::SyncError;
@@ -34,6 +36,9 @@ pub(crate) async fn read_source(
     keys: &[RootKey],
     bytes_max: usize,
 ) -> Result<Result<Tables, TooHeavy>, SyncError> {
+    if keys.is_empty() {
+        return Ok(Ok(vec![KeyedRows::default(); shapes.len()]));
+    }
     let mut tables = Vec::with_capacity(shapes.len());
     for shape in shapes {
         let sql = select::expand(&shape.spec.select, source.dialect, key, keys)?;
@@ -60,7 +65,8 @@ pub(crate) async fn read_target(
             tables.push(KeyedRows::default());
             continue;
         };
-        if read == ReadFor::Write {
+        // Not every select can lock what it read: `current` is checked against marks of others after the write.
+        if read == ReadFor::Write && shape.spec.current.is_none() {
             sql.push_str(target.dialect.for_update());
         }
         let act = format!("read table `{}`", shape.spec.name);
@@ -70,6 +76,62 @@ pub(crate) async fn read_target(
         tables.push(keyed(shape, keys, rows)?);
     }
     Ok(Ok(tables))
+}
+
+/// Rows without those of some roots. A root that would take a row away from one of them is set aside as well.
+pub(crate) fn set_aside(
+    shapes: &[TableShape],
+    have: &Tables,
+    want: &Tables,
+    aside: &mut BTreeSet<RootKey>,
+) -> Result<(Tables, Tables), SyncError> {
+    let is_aside = |aside: &BTreeSet<RootKey>, shape: &TableShape, row: &[Value]| {
+        root_of(shape, row).is_some_and(|root| aside.contains(&root))
+    };
+    let key_of = |shape: &TableShape, row: &[Value]| -> Vec<Value> {
+        shape.key.iter().filter_map(|at| row.get(*at).cloned()).collect()
+    };
+    loop {
+        let before = aside.len();
+        for ((shape, have), want) in shapes.iter().zip(have).zip(want) {
+            let held: HashSet<Vec<Value>> = have
+                .rows()
+                .filter(|row| is_aside(aside, shape, row))
+                .map(|row| key_of(shape, row))
+                .collect();
+            let takers = want.rows().filter(|row| held.contains(&key_of(shape, row)));
+            aside.extend(takers.filter_map(|row| root_of(shape, row)));
+        }
+        if aside.len() == before {
+            break;
+        }
+    }
+    let without = |tables: &Tables| -> Result<Tables, SyncError> {
+        let mut left = Vec::with_capacity(tables.len());
+        for (shape, rows) in shapes.iter().zip(tables) {
+            let mut kept = KeyedRows::default();
+            for row in rows.rows().filter(|row| !is_aside(aside, shape, row)) {
+                kept.insert(&shape.matched, row.clone())
+                    .map_err(|source| SyncError::Rows { table: shape.spec.name.clone(), source })?;
+            }
+            left.push(kept);
+        }
+        Ok(left)
+    };
+    Ok((without(have)?, without(want)?))
+}
+
+/// What has to be written so that the target has what it should, table by table. Plan and verify show the same.
+pub(crate) fn differences(shapes: &[TableShape], have: &Tables, want: &Tables) -> Vec<TableDiff> {
+    let mut found = Vec::with_capacity(shapes.len());
+    for ((shape, have), want) in shapes.iter().zip(have).zip(want) {
+        found.push(if shape.keep.is_empty() {
+            diff(have, want)
+        } else {
+            diff(have, &keep(have, want, &shape.keep))
+        });
+    }
+    found
 }
 
 /// One hash per root; roots without rows have the hash of empty tables.
@@ -84,8 +146,14 @@ pub(crate) fn hashes(
         for row in rows.rows() {
             let Some(root) = root_of(shape, row) else { continue };
             let Some(table) = grouped.get_mut(&root).and_then(|t| t.get_mut(at)) else { continue };
+            let mut row = row.clone();
+            for kept in &shape.keep {
+                if let Some(value) = row.get_mut(kept.column) {
+                    *value = Value::Null;
+                }
+            }
             // The rows were keyed before, so they cannot collide here.
-            drop(table.insert(&shape.key, row.clone()));
+            drop(table.insert(&shape.matched, row));
         }
     }
     grouped
@@ -111,6 +179,12 @@ fn target_select(
     shape: &TableShape,
     keys: &[RootKey],
 ) -> Result<Option<String>, SyncError> {
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    if let Some(current) = &shape.spec.current {
+        return select::expand(current, target.dialect, &shape.key_shape, keys).map(Some);
+    }
     let roots = keys.iter().filter_map(|key| {
         Value::Text(key.as_str().to_owned()).into_canonical(shape.root_kind()).ok()
     });
@@ -144,7 +218,7 @@ fn keyed(
             return Err(SyncError::ForeignRoot { table, key: root.to_string() });
         }
         keyed
-            .insert(&shape.key, row)
+            .insert(&shape.matched, row)
             .map_err(|source| SyncError::Rows { table: shape.spec.name.clone(), source })?;
     }
     Ok(keyed)

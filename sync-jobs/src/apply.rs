@@ -6,16 +6,21 @@
 //! What must stay true: lease and fence are checked inside the transaction; only what differs is
 //! written; `REPLACE` is never used; the caller drops the connection after any error.
 
-use banyan_engine::{KeyedRows, RootKey, RowChange, TableDiff, Value, diff};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use banyan_engine::{KeyedRows, RootKey, RowChange, TableDiff, Value, keep};
 
 use crate::aggregate::{self, ReadFor, Tables};
-use crate::connection::{Connection, TooHeavy};
+use crate::connection::Connection;
 use crate::dialect::{Existing, STATEMENT_BYTES_MAX};
+use crate::drain;
 use crate::error::SyncError;
 use crate::pause::{Pause, PausePoint};
 use crate::select;
 use crate::shape::TableShape;
 use crate::state::{Checkpoint, Lease, StateRow, Written};
+use crate::unique;
 
 /// One batch: these roots should have these rows.
 pub(crate) struct Batch<'a> {
@@ -26,43 +31,129 @@ pub(crate) struct Batch<'a> {
 
 /// Under which right and limits a batch is written.
 pub(crate) struct Applier<'a> {
+    pub(crate) job: &'a str,
     pub(crate) state: &'a StateRow,
     pub(crate) lease: &'a Lease,
+    /// The fence's epoch as it was before the source was read.
+    pub(crate) fence_epoch: Option<i64>,
     pub(crate) shapes: &'a [TableShape],
     pub(crate) pause: &'a dyn Pause,
     pub(crate) ttl_ms: u128,
     pub(crate) bytes_max: usize,
+    /// Whether the target has the triggers of the other direction: then writes of others are noticed.
+    pub(crate) is_watched: bool,
+}
+
+/// What became of a batch.
+pub(crate) enum Applied {
+    /// It is committed; so many of its roots were set aside, because an application wrote them on the target.
+    Done { written: Written, aside: usize },
+    /// The target's rows are too heavy for it.
+    TooHeavy,
+    /// Aggregates outside of the batch hold unique values that it needs: they have to be applied with it.
+    Taken { by: Vec<RootKey> },
+}
+
+enum Attempt {
+    Ended(Applied),
+    /// Somebody wrote to a root of the batch meanwhile.
+    Overtaken,
 }
 
 impl Applier<'_> {
-    /// Applies one batch, or says that the target's rows are too heavy for it.
+    /// Applies one batch.
     pub(crate) async fn apply(
         &self,
         target: &mut Connection,
         batch: &Batch<'_>,
-    ) -> Result<Result<Written, TooHeavy>, SyncError> {
+    ) -> Result<Applied, SyncError> {
+        let mut aside = BTreeSet::new();
+        loop {
+            let error = match self.attempt(target, batch, &mut aside).await {
+                Ok(Attempt::Ended(applied)) => return Ok(applied),
+                // Each time one root more is set aside, so this ends.
+                Ok(Attempt::Overtaken) => continue,
+                Err(error) if error.is_unique_violation() => error,
+                Err(error) => return Err(error),
+            };
+            target.rollback().await?;
+            let by = unique::holders(target, self.shapes, batch.source, batch.keys).await?;
+            return if by.is_empty() { Err(error) } else { Ok(Applied::Taken { by }) };
+        }
+    }
+
+    async fn attempt(
+        &self,
+        target: &mut Connection,
+        batch: &Batch<'_>,
+        aside: &mut BTreeSet<RootKey>,
+    ) -> Result<Attempt, SyncError> {
         target.begin_write().await?;
         self.state.renew(target, self.lease, self.ttl_ms).await?;
-        self.state.check_fence(target).await?;
+        self.state.check_fence(target, self.fence_epoch).await?;
+        if self.is_watched {
+            aside.extend(drain::pending_of(target, self.job, batch.keys).await?);
+        }
         let read =
             aggregate::read_target(target, self.shapes, batch.keys, ReadFor::Write, self.bytes_max);
         let Ok(have) = read.await? else {
             target.rollback().await?;
-            return Ok(Err(TooHeavy));
+            return Ok(Attempt::Ended(Applied::TooHeavy));
         };
-        let diffs: Vec<TableDiff> =
-            have.iter().zip(batch.source).map(|(have, want)| diff(have, want)).collect();
-        self.write(target, &diffs).await?;
-        let written = count(&diffs);
+        let diffs = if aside.is_empty() {
+            aggregate::differences(self.shapes, &have, batch.source)
+        } else {
+            let (have, want) = aggregate::set_aside(self.shapes, &have, batch.source, aside)?;
+            aggregate::differences(self.shapes, &have, &want)
+        };
+        if self.is_watched {
+            self.write_tagged(target, &diffs).await?;
+            let seen = drain::pending_of(target, self.job, batch.keys).await?;
+            if !seen.is_subset(aside) {
+                target.rollback().await?;
+                aside.extend(seen);
+                return Ok(Attempt::Overtaken);
+            }
+            self.state.add_conflicts(target, aside).await?;
+        } else {
+            self.write(target, &diffs).await?;
+        }
+        let written = count(self.shapes, &diffs);
         self.state.save(target, batch.checkpoint, written).await?;
         self.pause.reach(PausePoint::BeforeCommit).await;
         target.commit().await?;
-        Ok(Ok(written))
+        Ok(Attempt::Ended(Applied::Done { written, aside: aside.len() }))
+    }
+
+    /// Writes so that the target's triggers can tell it from an application's writes, and removes the marks they made.
+    async fn write_tagged(
+        &self,
+        target: &mut Connection,
+        diffs: &[TableDiff],
+    ) -> Result<(), SyncError> {
+        if diffs.iter().all(TableDiff::is_empty) {
+            return Ok(());
+        }
+        let tag = target.dialect.tag();
+        if let Some((begin, _)) = tag {
+            target.run("tag the transaction", begin).await?;
+        }
+        self.write(target, diffs).await?;
+        if let Some((_, end)) = tag {
+            target.run("end the tag", end).await?;
+        }
+        drain::forget_echo(target, self.job).await
     }
 
     async fn write(&self, target: &mut Connection, diffs: &[TableDiff]) -> Result<(), SyncError> {
         for (shape, diff) in self.shapes.iter().zip(diffs).rev() {
-            delete_rows(target, shape, diff).await?;
+            // A shared row may be another aggregate's too.
+            if !shape.spec.shared {
+                delete_rows(target, shape, diff).await?;
+            }
+        }
+        for (shape, diff) in self.shapes.iter().zip(diffs) {
+            unique::park(target, shape, diff).await?;
         }
         for (shape, diff) in self.shapes.iter().zip(diffs) {
             write_rows(target, shape, diff).await?;
@@ -71,13 +162,15 @@ impl Applier<'_> {
     }
 }
 
-fn count(diffs: &[TableDiff]) -> Written {
+fn count(shapes: &[TableShape], diffs: &[TableDiff]) -> Written {
     let mut written = Written::default();
-    for change in diffs.iter().flat_map(|diff| &diff.changes) {
-        match change {
-            RowChange::Insert { .. } => written.inserted += 1,
-            RowChange::Update { .. } => written.updated += 1,
-            RowChange::Delete { .. } => written.deleted += 1,
+    for (shape, diff) in shapes.iter().zip(diffs) {
+        for change in &diff.changes {
+            match change {
+                RowChange::Insert { .. } => written.inserted += 1,
+                RowChange::Update { .. } => written.updated += 1,
+                RowChange::Delete { .. } => written.deleted += u64::from(!shape.spec.shared),
+            }
         }
     }
     written
@@ -88,11 +181,11 @@ async fn delete_rows(
     shape: &TableShape,
     diff: &TableDiff,
 ) -> Result<(), SyncError> {
-    let rows: Vec<&Vec<Value>> = diff
+    let rows: Vec<Vec<Value>> = diff
         .changes
         .iter()
         .filter_map(|change| match change {
-            RowChange::Delete { row } => Some(row),
+            RowChange::Delete { row } => Some(row.clone()),
             RowChange::Insert { .. } | RowChange::Update { .. } => None,
         })
         .collect();
@@ -116,12 +209,15 @@ async fn write_rows(
     let (mut inserts, mut upserts) = (Vec::new(), Vec::new());
     for change in &diff.changes {
         match change {
-            RowChange::Insert { row } => inserts.push(row),
-            RowChange::Update { after, .. } => upserts.push(after),
+            RowChange::Insert { row } => inserts.push(row.clone()),
+            RowChange::Update { after, .. } => upserts.push(after.clone()),
             RowChange::Delete { .. } => {}
         }
     }
-    if target.dialect.upsert_names_key() {
+    if shape.spec.shared {
+        (inserts, upserts) = (each_once(shape, inserts)?, each_once(shape, upserts)?);
+    }
+    if target.dialect.upsert_names_key() && shape.keep.is_empty() {
         // One statement serves both: the conflict clause names the primary key.
         upserts.append(&mut inserts);
     } else {
@@ -131,22 +227,55 @@ async fn write_rows(
     write_all(target, shape, &upserts, Existing::Maybe).await
 }
 
-/// Moves rows from `inserts` to `upserts` whose primary key is there under another root.
-async fn split_moved<'a>(
+/// Shared rows that several aggregates show, each once.
+///
+/// # Errors
+/// When two aggregates say different things of one row.
+fn each_once(shape: &TableShape, rows: Vec<Vec<Value>>) -> Result<Vec<Vec<Value>>, SyncError> {
+    let mut once: BTreeMap<Vec<Value>, Vec<Value>> = BTreeMap::new();
+    for row in rows {
+        match once.entry(key_of(shape, &row)) {
+            Entry::Vacant(place) => {
+                place.insert(row);
+            }
+            Entry::Occupied(other) => {
+                if !shape.compared(&row).eq(shape.compared(other.get())) {
+                    let problem = "two aggregates give one shared row different values".to_owned();
+                    return Err(SyncError::Shape { table: shape.spec.name.clone(), problem });
+                }
+            }
+        }
+    }
+    Ok(once.into_values().collect())
+}
+
+fn key_of(shape: &TableShape, row: &[Value]) -> Vec<Value> {
+    shape.key.iter().filter_map(|at| row.get(*at).cloned()).collect()
+}
+
+/// Moves rows from `inserts` to `upserts` whose primary key is there under another root; kept columns stay as they are.
+async fn split_moved(
     target: &mut Connection,
     shape: &TableShape,
-    inserts: &mut Vec<&'a Vec<Value>>,
-    upserts: &mut Vec<&'a Vec<Value>>,
+    inserts: &mut Vec<Vec<Value>>,
+    upserts: &mut Vec<Vec<Value>>,
 ) -> Result<(), SyncError> {
     let mut there = KeyedRows::default();
-    let columns: Vec<String> =
-        shape.columns.iter().map(|column| target.dialect.name(&column.name)).collect();
+    let columns: Vec<String> = shape
+        .columns
+        .iter()
+        .map(|column| match column.is_virtual {
+            true => "NULL".to_owned(),
+            false => target.dialect.name(&column.name),
+        })
+        .collect();
     for chunk in inserts.chunks(1_000) {
         let sql = format!(
-            "SELECT {} FROM {} WHERE {} FOR UPDATE",
+            "SELECT {} FROM {} WHERE {}{}",
             columns.join(", "),
             target.dialect.name(&shape.spec.name),
-            key_condition(target, shape, chunk)?
+            key_condition(target, shape, chunk)?,
+            target.dialect.for_update(),
         );
         for row in target.rows("look for moved rows", sql).await? {
             let row = aggregate::canonical(shape, row)?;
@@ -158,20 +287,24 @@ async fn split_moved<'a>(
     if there.is_empty() {
         return Ok(());
     }
-    let key_of = |row: &[Value]| -> Vec<Value> {
-        shape.key.iter().filter_map(|at| row.get(*at).cloned()).collect()
-    };
-    let keys: Vec<Vec<Value>> = there.rows().map(|row| key_of(row)).collect();
-    let (moved, fresh) = inserts.iter().partition(|row| keys.contains(&key_of(row)));
+    let keys: BTreeSet<Vec<Value>> = there.rows().map(|row| key_of(shape, row)).collect();
+    let (moved, fresh) =
+        std::mem::take(inserts).into_iter().partition(|row| keys.contains(&key_of(shape, row)));
     *inserts = fresh;
-    upserts.extend::<Vec<&Vec<Value>>>(moved);
+    let mut wanted = KeyedRows::default();
+    for row in Vec::<Vec<Value>>::from(moved) {
+        wanted
+            .insert(&shape.key, row)
+            .map_err(|source| SyncError::Rows { table: shape.spec.name.clone(), source })?;
+    }
+    upserts.extend(keep(&there, &wanted, &shape.keep).rows().cloned());
     Ok(())
 }
 
 async fn write_all(
     target: &mut Connection,
     shape: &TableShape,
-    rows: &[&Vec<Value>],
+    rows: &[Vec<Value>],
     existing: Existing,
 ) -> Result<(), SyncError> {
     let (start, end) = target.dialect.write_frame(&shape.write_target(), existing);
@@ -199,7 +332,7 @@ fn push_row(
     row: &[Value],
     sql: &mut String,
 ) -> Result<(), SyncError> {
-    for (at, (value, column)) in row.iter().zip(&shape.columns).enumerate() {
+    for (at, (column, value)) in shape.stored(row).enumerate() {
         sql.push(if at == 0 { '(' } else { ',' });
         target.dialect.push_literal(value, sql).map_err(|source| SyncError::Value {
             table: shape.spec.name.clone(),
@@ -215,7 +348,7 @@ fn push_row(
 fn key_condition(
     target: &Connection,
     shape: &TableShape,
-    rows: &[&Vec<Value>],
+    rows: &[Vec<Value>],
 ) -> Result<String, SyncError> {
     let names: Vec<String> = shape.spec.key.iter().map(|c| target.dialect.name(c)).collect();
     let mut lists = Vec::with_capacity(rows.len());

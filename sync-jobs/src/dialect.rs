@@ -18,6 +18,10 @@ use banyan_engine::{ColumnKind, KeyPart, PartKind, RootKey, Value, ValueError};
 use crate::capture::CaptureObject;
 use crate::spec::CaptureSpec;
 
+/// The origin of marks that the sync's own writes make on the other side.
+pub(crate) const ORIGIN: &str = "banyan";
+/// The condition of marks that an application's write made.
+pub(crate) const FOREIGN: &str = "(origin IS NULL OR origin <> 'banyan')";
 /// Longest statement that is written at once; SQLite refuses a million bytes.
 pub(crate) const STATEMENT_BYTES_MAX: usize = 400_000;
 
@@ -144,8 +148,18 @@ pub(crate) trait Dialect: Send + Sync {
     fn begin_write(&self) -> &'static str;
     /// What locks the read rows, if the engine locks rows.
     fn for_update(&self) -> &'static str;
-    /// DDL of the change table.
+    /// DDL of the change table and what belongs to it.
     fn change_ddl(&self) -> &'static [&'static str];
+    /// The tables that [`Dialect::change_ddl`] makes.
+    fn change_tables(&self) -> &'static [&'static str] {
+        &["by_change"]
+    }
+    /// Start and end of a transaction whose marks must carry [`ORIGIN`], where no session variable does it.
+    fn tag(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
+    /// Lists a table's unique keys beside the primary key: name of the key, column, 1 if that may be NULL.
+    fn list_unique(&self, table: &str) -> String;
     /// DDL of the checkpoint and work-list tables.
     fn state_ddl(&self) -> &'static [&'static str];
     /// Triggers of one capture.

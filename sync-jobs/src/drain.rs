@@ -8,10 +8,13 @@ use std::collections::BTreeSet;
 use banyan_engine::RootKey;
 
 use crate::connection::{Connection, as_integer, as_text};
+use crate::dialect::{FOREIGN, ORIGIN};
 use crate::error::SyncError;
 use crate::select;
 use crate::state::text;
 
+/// Keys per statement.
+const KEYS_PER_INSERT: usize = 1_000;
 /// Ids per delete statement.
 const IDS_PER_DELETE: usize = 2_000;
 
@@ -46,15 +49,19 @@ pub(crate) async fn read(
     limit: usize,
 ) -> Result<Changes, SyncError> {
     let sql = format!(
-        "SELECT seq, k, op, {} FROM by_change WHERE job = '{job}' ORDER BY seq LIMIT {limit}",
+        "SELECT seq, k, op, {}, origin FROM by_change WHERE job = '{job}' ORDER BY seq LIMIT {limit}",
         source.dialect.changed_at_ms()
     );
     let rows = source.rows("read the change table", sql).await?;
     let mut changes = Changes { complete: rows.len() < limit, ..Changes::default() };
     let mut keys = BTreeSet::new();
     for row in &rows {
-        let [seq, k, op, at] = row.as_slice() else { continue };
+        let [seq, k, op, at, origin] = row.as_slice() else { continue };
         changes.ids.extend(as_integer(seq));
+        if as_text(origin).as_deref() == Some(ORIGIN) {
+            // The sync itself wrote it, in the other direction: there is nothing to carry back.
+            continue;
+        }
         changes.oldest_ms = changes.oldest_ms.into_iter().chain(as_integer(at)).min();
         if as_text(op).as_deref() == Some("T") {
             changes.truncated = true;
@@ -72,11 +79,78 @@ pub(crate) async fn pending_of(
     job: &str,
     keys: &[RootKey],
 ) -> Result<BTreeSet<RootKey>, SyncError> {
-    let texts = keys.iter().map(|key| banyan_engine::Value::Text(key.as_str().to_owned()));
-    let list = select::literals(source.dialect, texts)?;
-    let sql = format!("SELECT DISTINCT k FROM by_change WHERE job = '{job}' AND k IN ({list})");
+    if keys.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let list = key_list(source, keys)?;
+    let sql = format!(
+        "SELECT DISTINCT k FROM by_change WHERE job = '{job}' AND {FOREIGN} AND k IN ({list})"
+    );
     let rows = source.rows("look for pending changes", sql).await?;
-    Ok(rows.iter().filter_map(|row| row.first()).filter_map(as_text).map(RootKey::new).collect())
+    Ok(roots(&rows))
+}
+
+/// Roots that an application changed on this side, at most `limit`.
+pub(crate) async fn foreign(
+    side: &mut Connection,
+    job: &str,
+    limit: usize,
+) -> Result<BTreeSet<RootKey>, SyncError> {
+    let sql = format!(
+        "SELECT DISTINCT k FROM by_change WHERE job = '{job}' AND {FOREIGN} AND op <> 'T' LIMIT {limit}"
+    );
+    Ok(roots(&side.rows("look for writes on the other side", sql).await?))
+}
+
+/// Deletes the marks of the sync's own writes, in their own transaction: nobody ever sees them.
+pub(crate) async fn forget_echo(target: &mut Connection, job: &str) -> Result<(), SyncError> {
+    let sql = format!("DELETE FROM by_change WHERE job = '{job}' AND origin = '{ORIGIN}'");
+    target.run("delete own marks", &sql).await.map(drop)
+}
+
+/// Marks roots, so that the next drain compares them.
+pub(crate) async fn enqueue(
+    source: &mut Connection,
+    job: &str,
+    keys: &[RootKey],
+    origin: &str,
+) -> Result<(), SyncError> {
+    for chunk in keys.chunks(KEYS_PER_INSERT) {
+        let origin = text(source.dialect, origin)?;
+        let mut rows = Vec::with_capacity(chunk.len());
+        for key in chunk {
+            let key = text(source.dialect, key.as_str())?;
+            rows.push(format!("('{job}', {key}, 'R', {origin})"));
+        }
+        let sql = format!("INSERT INTO by_change (job, k, op, origin) VALUES {}", rows.join(", "));
+        source.run("mark roots", &sql).await?;
+    }
+    Ok(())
+}
+
+/// Deletes an application's marks of these roots.
+pub(crate) async fn overrule(
+    side: &mut Connection,
+    job: &str,
+    keys: &[RootKey],
+) -> Result<(), SyncError> {
+    for chunk in keys.chunks(KEYS_PER_INSERT) {
+        let list = key_list(side, chunk)?;
+        let sql =
+            format!("DELETE FROM by_change WHERE job = '{job}' AND {FOREIGN} AND k IN ({list})");
+        side.run("delete overruled marks", &sql).await?;
+    }
+    Ok(())
+}
+
+/// Keys as a list of literals.
+pub(crate) fn key_list(at: &Connection, keys: &[RootKey]) -> Result<String, SyncError> {
+    let texts = keys.iter().map(|key| banyan_engine::Value::Text(key.as_str().to_owned()));
+    select::literals(at.dialect, texts)
+}
+
+fn roots(rows: &[Vec<banyan_engine::Value>]) -> BTreeSet<RootKey> {
+    rows.iter().filter_map(|row| row.first()).filter_map(as_text).map(RootKey::new).collect()
 }
 
 /// How many marks the job has.

@@ -150,6 +150,28 @@ pub enum SyncError {
         /// The target side.
         side: Side,
     },
+    /// The fence moved between reading the source and writing the target; nothing was written.
+    #[error("apply job `{job}`: the target's fence has moved")]
+    FenceMoved {
+        /// The job.
+        job: String,
+    },
+    /// Rows outside of the job, or ones that the source does not change, hold unique values that a batch needs.
+    #[error("apply job `{job}`: its rows need unique values that other rows of the target hold")]
+    ValueTaken {
+        /// The job.
+        job: String,
+    },
+    /// The job runs in the other direction.
+    #[error("run job `{job}`: `{holder}` runs it toward side `{}`", toward.as_str())]
+    OtherDirection {
+        /// The job.
+        job: String,
+        /// Who.
+        holder: String,
+        /// The other direction's target.
+        toward: Side,
+    },
     /// The run was told to stop while a step was under way.
     #[error("finish the step: the run was told to stop")]
     Stopped,
@@ -160,7 +182,11 @@ impl SyncError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Connect { source, .. } | Self::Statement { source, .. } => is_transient(source),
-            Self::Timeout { .. } | Self::LeaseHeld { .. } | Self::LeaseLost { .. } => true,
+            Self::Timeout { .. }
+            | Self::LeaseHeld { .. }
+            | Self::LeaseLost { .. }
+            | Self::FenceMoved { .. }
+            | Self::OtherDirection { .. } => true,
             Self::Spec { .. }
             | Self::Scheme { .. }
             | Self::NotInstalled { .. }
@@ -172,8 +198,17 @@ impl SyncError {
             | Self::KeyValue { .. }
             | Self::AggregateTooLarge { .. }
             | Self::Fenced { .. }
+            | Self::ValueTaken { .. }
             | Self::Stopped => false,
         }
+    }
+
+    /// Whether a row was refused because another has its unique value.
+    pub(crate) fn is_unique_violation(&self) -> bool {
+        let Self::Statement { source: sqlx::Error::Database(error), .. } = self else {
+            return false;
+        };
+        error.is_unique_violation()
     }
 
     /// Whether a database could not be reached, as opposed to refusing what was asked.
@@ -194,6 +229,9 @@ impl SyncError {
             | Self::LeaseHeld { .. }
             | Self::LeaseLost { .. }
             | Self::Fenced { .. }
+            | Self::FenceMoved { .. }
+            | Self::OtherDirection { .. }
+            | Self::ValueTaken { .. }
             | Self::Stopped => false,
         }
     }
@@ -226,7 +264,17 @@ impl SyncError {
             }
             Self::Statement { .. } | Self::Timeout { .. } => "the run is safe to repeat".into(),
             Self::Fenced { .. } => "run the job in the direction of the owner's writes".into(),
-            Self::KeyValue { .. } | Self::LeaseLost { .. } | Self::Stopped => return None,
+            Self::ValueTaken { .. } => {
+                "compare the unique keys of both sides: the target must not be stricter".into()
+            }
+            Self::OtherDirection { .. } => {
+                "one direction at a time: stop the other worker, or wait until its lease ends"
+                    .into()
+            }
+            Self::KeyValue { .. }
+            | Self::LeaseLost { .. }
+            | Self::FenceMoved { .. }
+            | Self::Stopped => return None,
         };
         Some(hint)
     }

@@ -17,6 +17,8 @@ use crate::error::SyncError;
 use crate::job::{Job, JobInner};
 use crate::plan::PlanCapture;
 
+/// What a job needs on its target.
+pub(crate) const STATE_TABLES: [&str; 3] = ["by_state", "by_copy", "by_conflict"];
 /// Tries of one DDL statement while others hold locks.
 const DDL_TRIES: u32 = 5;
 
@@ -88,9 +90,11 @@ impl Job {
             let sql = "SELECT COUNT(*) FROM by_change".to_owned();
             let left = source.integer("count changes", sql).await?;
             if left == Some(0) && triggers(&mut source).await?.is_empty() {
-                let sql = "DROP TABLE by_change".to_owned();
-                ddl(&mut source, &sql).await?;
-                statements.push((job.from(), sql));
+                for table in source.dialect.change_tables() {
+                    let sql = format!("DROP TABLE {table}");
+                    ddl(&mut source, &sql).await?;
+                    statements.push((job.from(), sql));
+                }
             }
         }
         let mut target = job.connect_target().await?;
@@ -111,20 +115,20 @@ pub(crate) async fn missing(
     target: &mut Connection,
 ) -> Result<Missing, SyncError> {
     let mut steps = Vec::new();
-    let has_tables = exists(target, "by_state").await? && exists(target, "by_copy").await?;
+    let has_tables = all_exist(target, &STATE_TABLES).await?;
     if !has_tables {
         let statements = owned(target.dialect.state_ddl());
         steps.push(PlanCapture {
             side: job.to,
-            object: "tables by_state, by_copy".into(),
+            object: format!("tables {}", STATE_TABLES.join(", ")),
             statements,
         });
     }
-    if !has_tables || job.state.load(target).await?.is_none() {
+    if !exists(target, "by_state").await? || job.state.load(target).await?.is_none() {
         let statements = vec![job.state.create_sql(target.dialect)];
         steps.push(PlanCapture { side: job.to, object: "row of by_state".into(), statements });
     }
-    if !exists(source, "by_change").await? {
+    if !all_exist(source, source.dialect.change_tables()).await? {
         let statements = owned(source.dialect.change_ddl());
         steps.push(PlanCapture { side: job.from(), object: "table by_change".into(), statements });
     }
@@ -140,6 +144,16 @@ pub(crate) async fn gap(job: &JobInner, source: &mut Connection) -> Result<Captu
     Ok(capture::gap(&job.spec.name, needed, triggers(source).await?))
 }
 
+/// Whether the target has all triggers of the other direction, so that an application's write there is noticed.
+pub(crate) async fn is_watched(job: &JobInner, target: &mut Connection) -> Result<bool, SyncError> {
+    if !job.spec.is_two_way() || !all_exist(target, target.dialect.change_tables()).await? {
+        return Ok(false);
+    }
+    let needed = capture::needed(&job.spec, job.to, target.dialect);
+    let gap = capture::gap(&job.spec.name, needed, triggers(target).await?);
+    Ok(gap.missing.is_empty())
+}
+
 fn gap_steps(job: &JobInner, source: &Connection, gap: CaptureGap) -> Vec<PlanCapture> {
     let drops = gap.stale.into_iter().map(|trigger| PlanCapture {
         side: job.from(),
@@ -152,6 +166,16 @@ fn gap_steps(job: &JobInner, source: &Connection, gap: CaptureGap) -> Vec<PlanCa
         statements: object.create,
     });
     drops.chain(creates).collect()
+}
+
+/// Whether all these tables are there.
+pub(crate) async fn all_exist(at: &mut Connection, tables: &[&str]) -> Result<bool, SyncError> {
+    for table in tables {
+        if !exists(at, table).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether a table is there.

@@ -12,6 +12,7 @@
 mod aggregate;
 mod apply;
 mod capture;
+mod conflict;
 mod connection;
 mod dialect;
 mod drain;
@@ -31,9 +32,11 @@ mod session;
 mod shape;
 mod spec;
 mod state;
+mod unique;
 mod url;
 mod verify;
 
+pub use conflict::Conflicts;
 pub use dialect::Engine;
 pub use error::SyncError;
 pub use install::{InstallReport, UninstallReport};
@@ -47,7 +50,8 @@ pub use progress::{
 pub use row_diff::{ColumnDiff, RowDiff, RowDiffKind};
 pub use run::{RunMode, RunSummary};
 pub use spec::{
-    CaptureEvent, CaptureSpec, JobSpec, Limits, RootsSpec, SpecError, SpecProblem, TableSpec,
+    CaptureEvent, CaptureSpec, JobSpec, KeepSpec, Limits, RootsSpec, SpecError, SpecProblem,
+    TableSpec,
 };
 pub use url::SideUrls;
 pub use verify::{KeyDiff, VerifyOptions, VerifyReport};

@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 
 use crate::connection::{Connection, as_text, failed};
 use crate::error::SyncError;
+use crate::job::JobInner;
 use crate::pause::{Pause, PausePoint};
 use crate::shape::TableShape;
 use crate::state::text;
@@ -66,9 +67,20 @@ impl WorkList {
         &self,
         target: &mut Connection,
         shapes: &[TableShape],
+        job: &JobInner,
     ) -> Result<(), SyncError> {
         let (insert, end) = target.dialect.insert_ignore();
-        for shape in shapes {
+        if shapes.iter().any(|shape| shape.spec.current.is_some()) {
+            let roots = job.spec.roots_of(job.to).unwrap_or_default();
+            let sql = format!(
+                "{insert} by_copy (list_name, k) SELECT DISTINCT {}, {} FROM ({roots}) AS q \
+                 WHERE q.k IS NOT NULL{end}",
+                text(target.dialect, &self.name)?,
+                target.dialect.as_key("q.k"),
+            );
+            target.run("list the target's root keys", &sql).await?;
+        }
+        for shape in shapes.iter().filter(|shape| shape.spec.current.is_none()) {
             let root = target.dialect.name(&shape.spec.root_column);
             let sql = format!(
                 "{insert} by_copy (list_name, k) SELECT DISTINCT {}, {} FROM {} \

@@ -25,6 +25,15 @@ static PENDING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     gauge("banyan_sync_pending_changes", "Change rows seen and not applied yet", &["job"])
 });
 
+static CONFLICTS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    gauge("banyan_sync_conflicts", "Aggregates set aside: written on both sides", &["job"])
+});
+
+/// So many roots are set aside.
+pub(crate) fn conflicts(job: &str, count: i64) {
+    CONFLICTS.with_label_values(&[job]).set(count);
+}
+
 /// A batch was committed.
 pub(crate) fn batch(job: &str, written: Written) {
     BATCHES.with_label_values(&[job]).inc();

@@ -4,7 +4,7 @@
 //! differences are computed by the same functions that apply them.
 
 use banyan_domain::Side;
-use banyan_engine::{RootKey, RowChange, TableDiff, diff};
+use banyan_engine::{KeyedRows, RootKey, RowChange, TableDiff};
 
 use crate::aggregate::{self, ReadFor};
 use crate::connection::{Connection, as_text};
@@ -157,7 +157,7 @@ async fn sample(
     let roots = job.spec.roots_of(job.from()).unwrap_or_default();
     let sql = format!("SELECT q.k FROM ({roots}) AS q LIMIT {SAMPLE_KEYS}");
     let mut rows = source.rows("sample the root keys", sql).await?;
-    for shape in shapes {
+    for shape in shapes.iter().filter(|shape| shape.spec.current.is_none()) {
         let sql = format!(
             "SELECT {} FROM {} LIMIT {SAMPLE_KEYS}",
             target.dialect.name(&shape.spec.root_column),
@@ -196,7 +196,8 @@ async fn compare(
     let have = aggregate::read_target(target, shapes, keys, ReadFor::Compare, bytes)
         .await?
         .map_err(too_large)?;
-    Ok(have.iter().zip(&want).map(|(have, want)| (want.len(), diff(have, want))).collect())
+    let found = aggregate::differences(shapes, &have, &want);
+    Ok(want.iter().map(KeyedRows::len).zip(found).collect())
 }
 
 fn table(shape: &TableShape, rows: usize, diff: &TableDiff) -> PlanTable {

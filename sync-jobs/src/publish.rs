@@ -131,6 +131,11 @@ impl Publisher {
         self.shared.changed.notify_one();
     }
 
+    /// So many roots are set aside, because both sides wrote them.
+    pub(crate) fn conflicts(&self, count: i64) {
+        metric::conflicts(&self.shared.job.spec.name, count);
+    }
+
     /// Rows written so far.
     pub(crate) fn counters(&self) -> Counters {
         self.shared.lock().counters

@@ -154,7 +154,9 @@ fn wait_after(error: &SyncError, publisher: &Publisher, backoff: &mut Backoff) -
         let left = u64::try_from(*expires_in_ms).unwrap_or(0).saturating_add(50);
         return Duration::from_millis(left.min(2_000));
     }
-    publisher.state(JobState::Failing, Some(error.chain()));
+    let is_waiting = matches!(error, SyncError::OtherDirection { .. });
+    let state = if is_waiting { JobState::Waiting } else { JobState::Failing };
+    publisher.state(state, Some(error.chain()));
     wait
 }
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use banyan_engine::{ChunkSizer, KeyedRows, RootKey};
 
 use crate::aggregate::{self, Tables};
-use crate::apply::{Applier, Batch};
-use crate::connection::{Connection, TooHeavy};
+use crate::apply::{Applied, Applier, Batch};
+use crate::connection::Connection;
 use crate::drain::{self, Changes};
 use crate::error::SyncError;
 use crate::install;
@@ -43,6 +43,11 @@ enum Tried {
     TooHeavy,
 }
 
+/// How often aggregates that hold a needed unique value may join a batch.
+const JOINS_MAX: usize = 8;
+/// Roots that were changed on the target and are remembered at once.
+const FOREIGN_MAX: usize = 1_000;
+
 /// One worker's session.
 pub(crate) struct Session<'p> {
     job: Arc<JobInner>,
@@ -54,6 +59,10 @@ pub(crate) struct Session<'p> {
     renewed: Instant,
     captured: Instant,
     state: State,
+    /// Whether the target has the triggers of the other direction.
+    is_watched: bool,
+    /// Roots that are set aside.
+    conflicts: i64,
     list: WorkList,
     sizer: ChunkSizer,
     changes_limit: usize,
@@ -69,14 +78,18 @@ impl<'p> Session<'p> {
         let mut source = job.connect_source().await?;
         let mut target = job.connect_target().await?;
         check_installed(&job, &mut source, &mut target).await?;
+        refuse_opposite(&job, &mut source).await?;
         let shapes = shape::resolve(&job.spec, job.to, &mut source, &mut target).await?;
+        let is_watched = install::is_watched(&job, &mut target).await?;
         let lease = job.state.acquire(&mut target, holder, job.ttl_ms()).await?;
         let state = job.state.load(&mut target).await?.ok_or_else(|| job.state.missing())?;
         let limits = &job.spec.limits;
         let sizer =
             ChunkSizer::new(limits.keys_per_chunk, limits.keys_per_chunk_max, limits.chunk_target);
         publisher.copied(state.roots_done, state.roots_total);
-        Ok(Self {
+        let mut session = Self {
+            is_watched,
+            conflicts: 0,
             publisher,
             source,
             target,
@@ -89,7 +102,9 @@ impl<'p> Session<'p> {
             sizer,
             changes_limit: limits.changes_per_batch,
             job,
-        })
+        };
+        session.watch().await?;
+        Ok(session)
     }
 
     /// Does the next piece of work.
@@ -113,6 +128,15 @@ impl<'p> Session<'p> {
         }
         if self.captured.elapsed() > CAPTURE_CHECK_EVERY {
             check_capture(&self.job, &mut self.source).await?;
+            refuse_opposite(&self.job, &mut self.source).await?;
+            if self.is_watched && !install::is_watched(&self.job, &mut self.target).await? {
+                return Err(SyncError::NotInstalled {
+                    job: self.job.spec.name.clone(),
+                    side: self.job.to,
+                    what: "a trigger that notices writes on the target".to_owned(),
+                });
+            }
+            self.watch().await?;
             self.captured = Instant::now();
             // Somebody may have asked for a new listing (install after a lost trigger).
             self.reload().await?;
@@ -122,7 +146,31 @@ impl<'p> Session<'p> {
 
     async fn reload(&mut self) -> Result<(), SyncError> {
         let state = self.job.state.load(&mut self.target).await?;
+        // The fence's epoch stays what it was when this session began: one that moved ends it.
+        let fence_epoch = self.state.fence_epoch;
         self.state = state.ok_or_else(|| self.job.state.missing())?;
+        self.state.fence_epoch = fence_epoch;
+        Ok(())
+    }
+
+    /// Looks for writes of applications on the target, which does not own the data: they are conflicts.
+    async fn watch(&mut self) -> Result<(), SyncError> {
+        if !self.is_watched {
+            return Ok(());
+        }
+        let foreign = drain::foreign(&mut self.target, &self.job.spec.name, FOREIGN_MAX).await?;
+        if !foreign.is_empty() {
+            self.target.begin_write().await?;
+            self.job.state.renew(&mut self.target, &self.lease, self.job.ttl_ms()).await?;
+            self.job.state.add_conflicts(&mut self.target, &foreign).await?;
+            self.target.commit().await?;
+        }
+        self.count_conflicts().await
+    }
+
+    async fn count_conflicts(&mut self) -> Result<(), SyncError> {
+        self.conflicts = self.job.state.count_conflicts(&mut self.target).await?;
+        self.publisher.conflicts(self.conflicts);
         Ok(())
     }
 
@@ -134,7 +182,7 @@ impl<'p> Session<'p> {
         let roots = self.job.spec.roots_of(self.job.from()).unwrap_or_default().to_owned();
         let pause = self.job.ports.pause.as_ref();
         self.list.fill(&mut self.source, roots, &mut self.target, pause).await?;
-        self.list.fill_from_target(&mut self.target, &self.shapes).await?;
+        self.list.fill_from_target(&mut self.target, &self.shapes, &self.job).await?;
         let total = self.list.count(&mut self.target).await?;
         self.job.ports.pause.reach(PausePoint::BeforeListDone).await;
         self.keep_lease().await?;
@@ -240,7 +288,13 @@ impl<'p> Session<'p> {
     fn caught_up(&self, clock_ms: i64) {
         if self.state.phase == Phase::Drain {
             self.publisher.watermark(clock_ms);
-            self.publisher.state(JobState::Following, None);
+            let reason = (self.conflicts > 0).then(|| {
+                let (count, job) = (self.conflicts, &self.job.spec.name);
+                format!(
+                    "{count} aggregates were written on both sides: banyan sync conflicts {job}"
+                )
+            });
+            self.publisher.state(JobState::Following, reason);
         }
     }
 
@@ -250,13 +304,25 @@ impl<'p> Session<'p> {
         keys: &[RootKey],
         checkpoint: &Checkpoint,
     ) -> Result<Tried, SyncError> {
-        let bytes_max = self.bytes_max(keys.len());
-        let (source, spec) = (&mut self.source, &self.job.spec);
-        let read = aggregate::read_source(source, &self.shapes, &spec.key, keys, bytes_max).await?;
+        let mut keys = keys.to_vec();
+        for _ in 0..JOINS_MAX {
+            let bytes_max = self.bytes_max(keys.len());
+            let (source, spec) = (&mut self.source, &self.job.spec);
+            let read =
+                aggregate::read_source(source, &self.shapes, &spec.key, &keys, bytes_max).await?;
+            self.source.commit().await?;
+            let Ok(rows) = read else { return Ok(Tried::TooHeavy) };
+            self.reach(PausePoint::AfterSourceRead).await;
+            match self.apply(&keys, &rows, checkpoint).await? {
+                Applied::Done { written, .. } => return Ok(Tried::Applied(written)),
+                Applied::TooHeavy => return Ok(Tried::TooHeavy),
+                // What holds the value has changed too, or it could not have been taken: a newer snapshot shows both.
+                Applied::Taken { by } => keys.extend(by),
+            }
+            self.source.begin_snapshot().await?;
+        }
         self.source.commit().await?;
-        let Ok(rows) = read else { return Ok(Tried::TooHeavy) };
-        self.reach(PausePoint::AfterSourceRead).await;
-        self.apply(keys, &rows, checkpoint).await
+        Err(SyncError::ValueTaken { job: self.job.spec.name.clone() })
     }
 
     async fn apply(
@@ -264,23 +330,27 @@ impl<'p> Session<'p> {
         keys: &[RootKey],
         rows: &Tables,
         checkpoint: &Checkpoint,
-    ) -> Result<Tried, SyncError> {
+    ) -> Result<Applied, SyncError> {
         let applier = Applier {
+            job: &self.job.spec.name,
             state: &self.job.state,
             lease: &self.lease,
+            fence_epoch: self.state.fence_epoch,
             shapes: &self.shapes,
             pause: self.job.ports.pause.as_ref(),
             ttl_ms: self.job.ttl_ms(),
             bytes_max: self.bytes_max(keys.len()),
+            is_watched: self.is_watched,
         };
         let batch = Batch { keys, source: rows, checkpoint };
-        match applier.apply(&mut self.target, &batch).await? {
-            Ok(written) => {
-                self.renewed = Instant::now();
-                Ok(Tried::Applied(written))
+        let applied = applier.apply(&mut self.target, &batch).await?;
+        if let Applied::Done { aside, .. } = applied {
+            self.renewed = Instant::now();
+            if aside > 0 {
+                self.count_conflicts().await?;
             }
-            Err(TooHeavy) => Ok(Tried::TooHeavy),
         }
+        Ok(applied)
     }
 
     fn bytes_max(&self, keys: usize) -> usize {
@@ -298,16 +368,31 @@ impl<'p> Session<'p> {
     }
 }
 
+/// Two directions at once would carry each other's writes back and forth.
+async fn refuse_opposite(job: &JobInner, source: &mut Connection) -> Result<(), SyncError> {
+    if !job.spec.is_two_way() || !install::exists(source, "by_state").await? {
+        return Ok(());
+    }
+    match job.state.opposite_holder(source).await? {
+        None => Ok(()),
+        Some(holder) => Err(SyncError::OtherDirection {
+            job: job.spec.name.clone(),
+            holder,
+            toward: job.from(),
+        }),
+    }
+}
+
 /// Whether tables and triggers of the job are there.
 pub(crate) async fn check_installed(
     job: &JobInner,
     source: &mut Connection,
     target: &mut Connection,
 ) -> Result<(), SyncError> {
-    if !install::exists(target, "by_state").await? || !install::exists(target, "by_copy").await? {
+    if !install::all_exist(target, &install::STATE_TABLES).await? {
         return Err(job.state.missing());
     }
-    if !install::exists(source, "by_change").await? {
+    if !install::all_exist(source, source.dialect.change_tables()).await? {
         return Err(SyncError::NotInstalled {
             job: job.spec.name.clone(),
             side: job.from(),

@@ -89,6 +89,22 @@ pub struct TableSpec {
     /// `{keys}` list of keys as text, `{keys.N}` list of their N-th parts, `{key_rows}` a derived
     /// table with columns `k`, `k1`, `k2`, ...
     pub select: String,
+    /// The same rows as they are, read from the target with the same placeholders and in the same columns, for a table
+    /// that has no root column. Columns that the table does not have are then compared and not written.
+    pub current: Option<String>,
+    /// Columns that are written with a new row and afterwards left as they are.
+    pub keep: Vec<KeepSpec>,
+    /// Whether a row may belong to several aggregates: then it is never deleted.
+    pub shared: bool,
+}
+
+/// A column that keeps its value on the target, because the source does not know it exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeepSpec {
+    /// The column: written with a new row, never compared.
+    pub column: String,
+    /// It is also written when this column of the selects differs.
+    pub unless: Option<String>,
 }
 
 /// Sizes and waits of a job.
@@ -185,6 +201,13 @@ impl JobSpec {
         self.tables.iter().filter(move |table| table.to == to)
     }
 
+    /// Whether the other direction is described too: then a write on the target's side is noticed.
+    pub fn is_two_way(&self) -> bool {
+        [Side::Legacy, Side::New].into_iter().all(|side| {
+            self.captures_on(side).next().is_some() && self.tables_to(side).next().is_some()
+        })
+    }
+
     /// The captures of the source side, with their number in trigger names.
     pub(crate) fn captures_on(&self, side: Side) -> impl Iterator<Item = (usize, &CaptureSpec)> {
         let on_side = self.captures.iter().filter(move |capture| capture.side == side);
@@ -238,6 +261,20 @@ impl JobSpec {
             for message in select::problems(&table.select, &self.key) {
                 problems.add(&format!("{place}, select"), message);
             }
+            for message in table.current.iter().flat_map(|sql| select::problems(sql, &self.key)) {
+                problems.add(&format!("{place}, current"), message);
+            }
+            if table.current.is_some() && self.roots_of(to).is_none_or(str::is_empty) {
+                let side = to.as_str();
+                problems.add("roots", format!("no select lists the roots of side `{side}`"));
+            }
+            for keep in &table.keep {
+                let is_key = |column: &String| table.key.contains(column);
+                if is_key(&keep.column) || keep.column == table.root_column {
+                    let column = &keep.column;
+                    problems.add(&place, format!("`keep` must not name key column `{column}`"));
+                }
+            }
         }
     }
 }
@@ -275,6 +312,9 @@ mod tests {
                 key: vec![],
                 root_column: "id".to_owned(),
                 select: "SELECT id FROM users WHERE id IN ({keys.1})".to_owned(),
+                current: None,
+                keep: vec![],
+                shared: false,
             }],
             limits: Limits::default(),
         };

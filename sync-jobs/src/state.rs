@@ -6,11 +6,14 @@
 //! What must stay true: every write of data renews and checks the lease in its own transaction; time is
 //! the target database's clock only; a checkpoint is never ahead of its data.
 
+use std::collections::BTreeSet;
+
 use banyan_domain::Side;
 use banyan_engine::{RootKey, Value};
 
 use crate::connection::{Connection, as_integer, as_text};
 use crate::dialect::Dialect;
+use crate::drain::key_list;
 use crate::error::SyncError;
 
 /// How far a job is.
@@ -33,6 +36,8 @@ pub(crate) struct State {
     pub(crate) roots_done: i64,
     /// How often a new listing was asked for.
     pub(crate) relists: i64,
+    /// The fence's epoch; whoever reads it applies under this one or not at all.
+    pub(crate) fence_epoch: Option<i64>,
 }
 
 /// A worker's right to write.
@@ -111,8 +116,9 @@ impl StateRow {
     }
 
     /// Forgets the row and its work list.
-    pub(crate) fn delete_sql(&self) -> [String; 2] {
+    pub(crate) fn delete_sql(&self) -> [String; 3] {
         [
+            format!("DELETE FROM by_conflict WHERE {}", self.is_ours()),
             format!("DELETE FROM by_copy WHERE list_name = '{}'", self.list_name()),
             format!("DELETE FROM by_state WHERE {}", self.is_ours()),
         ]
@@ -121,11 +127,14 @@ impl StateRow {
     /// Reads the checkpoint; `None` when the row is not there.
     pub(crate) async fn load(&self, target: &mut Connection) -> Result<Option<State>, SyncError> {
         let sql = format!(
-            "SELECT phase, cursor_key, roots_total, roots_done, relists FROM by_state WHERE {}",
+            "SELECT phase, cursor_key, roots_total, roots_done, relists, fence_epoch FROM by_state \
+             WHERE {}",
             self.is_ours()
         );
         let rows = target.rows("read the checkpoint", sql).await?;
-        let Some([phase, cursor, total, done, relists]) = rows.first().map(Vec::as_slice) else {
+        let Some([phase, cursor, total, done, relists, fence_epoch]) =
+            rows.first().map(Vec::as_slice)
+        else {
             return Ok(None);
         };
         Ok(Some(State {
@@ -134,6 +143,7 @@ impl StateRow {
             roots_total: as_integer(total).unwrap_or(0),
             roots_done: as_integer(done).unwrap_or(0),
             relists: as_integer(relists).unwrap_or(0),
+            fence_epoch: as_integer(fence_epoch),
         }))
     }
 
@@ -188,15 +198,112 @@ impl StateRow {
         Ok(())
     }
 
-    /// Refuses to write to a side that accepts writes itself.
-    pub(crate) async fn check_fence(&self, target: &mut Connection) -> Result<(), SyncError> {
-        let sql = format!("SELECT fence_state FROM by_state WHERE {}", self.is_ours());
+    /// Refuses to write to a side that accepts writes itself, or under another epoch than the one that was read before
+    /// the source's rows were.
+    pub(crate) async fn check_fence(
+        &self,
+        target: &mut Connection,
+        epoch: Option<i64>,
+    ) -> Result<(), SyncError> {
+        let sql = format!("SELECT fence_state, fence_epoch FROM by_state WHERE {}", self.is_ours());
         let rows = target.rows("read the fence", sql).await?;
-        let fence = rows.first().and_then(|row| row.first()).and_then(as_text);
-        if fence.as_deref() == Some("OPEN") {
+        let Some([state, found]) = rows.first().map(Vec::as_slice) else {
+            return Err(self.missing());
+        };
+        if as_text(state).as_deref() == Some("OPEN") {
             return Err(SyncError::Fenced { job: self.job.clone(), side: self.to });
         }
+        if as_integer(found) != epoch {
+            return Err(SyncError::FenceMoved { job: self.job.clone() });
+        }
         Ok(())
+    }
+
+    /// Who works in the other direction, if anybody: its lease is on its own target, which is our source.
+    pub(crate) async fn opposite_holder(
+        &self,
+        source: &mut Connection,
+    ) -> Result<Option<String>, SyncError> {
+        let sql = format!(
+            "SELECT lease_holder FROM by_state WHERE job = '{}' AND direction = '{}' \
+             AND lease_expires_ms > {}",
+            self.job,
+            self.to.other().as_str(),
+            source.dialect.clock_ms(),
+        );
+        let rows = source.rows("look for the other direction", sql).await?;
+        Ok(rows.first().and_then(|row| row.first()).and_then(as_text))
+    }
+
+    /// Remembers roots that both sides changed.
+    pub(crate) async fn add_conflicts(
+        &self,
+        target: &mut Connection,
+        keys: &BTreeSet<RootKey>,
+    ) -> Result<(), SyncError> {
+        let (insert, end) = target.dialect.insert_ignore();
+        let clock = target.dialect.clock_ms();
+        for key in keys {
+            let key = text(target.dialect, key.as_str())?;
+            let sql = format!(
+                "{insert} by_conflict (job, direction, k, seen_ms) VALUES ('{}', '{}', {key}, {clock}){end}",
+                self.job,
+                self.to.as_str(),
+            );
+            target.run("remember a conflict", &sql).await?;
+        }
+        Ok(())
+    }
+
+    /// How many roots are set aside.
+    pub(crate) async fn count_conflicts(&self, target: &mut Connection) -> Result<i64, SyncError> {
+        let sql = format!("SELECT COUNT(*) FROM by_conflict WHERE {}", self.is_ours());
+        Ok(target.integer("count the conflicts", sql).await?.unwrap_or(0))
+    }
+
+    /// The first roots that are set aside, in order.
+    pub(crate) async fn conflicts(
+        &self,
+        target: &mut Connection,
+        limit: usize,
+    ) -> Result<Vec<RootKey>, SyncError> {
+        let sql =
+            format!("SELECT k FROM by_conflict WHERE {} ORDER BY k LIMIT {limit}", self.is_ours());
+        let rows = target.rows("list the conflicts", sql).await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| row.first())
+            .filter_map(as_text)
+            .map(RootKey::new)
+            .collect())
+    }
+
+    /// Which of these roots are set aside.
+    pub(crate) async fn conflicts_of(
+        &self,
+        target: &mut Connection,
+        keys: &[RootKey],
+    ) -> Result<Vec<RootKey>, SyncError> {
+        let list = key_list(target, keys)?;
+        let sql = format!("SELECT k FROM by_conflict WHERE {} AND k IN ({list})", self.is_ours());
+        let rows = target.rows("look for conflicts", sql).await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| row.first())
+            .filter_map(as_text)
+            .map(RootKey::new)
+            .collect())
+    }
+
+    /// Forgets roots that were set aside.
+    pub(crate) async fn forget_conflicts(
+        &self,
+        target: &mut Connection,
+        keys: &[RootKey],
+    ) -> Result<(), SyncError> {
+        let list = key_list(target, keys)?;
+        let sql = format!("DELETE FROM by_conflict WHERE {} AND k IN ({list})", self.is_ours());
+        target.run("forget conflicts", &sql).await.map(drop)
     }
 
     /// Writes the checkpoint of a batch, inside the batch's transaction.

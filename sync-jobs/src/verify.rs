@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use banyan_engine::{AggregateHash, Look, RootKey, StableWindow, Verdict, diff};
+use banyan_engine::{AggregateHash, Look, RootKey, StableWindow, Verdict};
 use tokio::time::sleep;
 
 use crate::aggregate::{self, ReadFor, Tables};
@@ -163,7 +163,7 @@ impl<'a> Verifier<'a> {
         }
         let roots = self.job.spec.roots_of(self.job.from()).unwrap_or_default().to_owned();
         list.fill(&mut self.source, roots, &mut self.target, &NoPause).await?;
-        list.fill_from_target(&mut self.target, &self.shapes).await?;
+        list.fill_from_target(&mut self.target, &self.shapes, self.job).await?;
         self.total = list.count(&mut self.target).await?;
         let mut cursor = None;
         loop {
@@ -291,8 +291,8 @@ impl<'a> Verifier<'a> {
         let rows = self
             .shapes
             .iter()
-            .zip(have.iter().zip(&want))
-            .flat_map(|(shape, (have, want))| row_diffs(shape, &diff(have, want), ROWS_PER_KEY))
+            .zip(aggregate::differences(&self.shapes, &have, &want))
+            .flat_map(|(shape, diff)| row_diffs(shape, &diff, ROWS_PER_KEY))
             .take(ROWS_PER_KEY)
             .collect();
         self.report.differing.push(KeyDiff { key: key.to_string(), rows });

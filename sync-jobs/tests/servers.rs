@@ -22,7 +22,8 @@ CREATE TABLE users (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, permalink VAR
   username VARCHAR(255) NOT NULL, plan VARCHAR(16) NOT NULL DEFAULT 'free',
   avatar_url VARCHAR(255)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
 CREATE TABLE message_threads (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-  subject VARCHAR(255) NOT NULL DEFAULT '', creator_id BIGINT NOT NULL)
+  subject VARCHAR(255) NOT NULL DEFAULT '', creator_id BIGINT NOT NULL,
+  created_at DATETIME NOT NULL, updated_at DATETIME NOT NULL)
   ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
 CREATE TABLE messages (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, thread_id BIGINT NOT NULL,
   parent_id BIGINT, sender_id BIGINT NOT NULL, recipient_id BIGINT NOT NULL,
@@ -53,8 +54,8 @@ fn seed(users: u32, messages: u32) -> String {
         "INSERT INTO users (id, permalink, username, plan, avatar_url)
  SELECT seq, CONCAT('user-', seq), CONCAT('User ', seq, ' é😀'), IF(seq % 7, 'free', 'pro'),
         IF(seq % 3, CONCAT('a/', seq), NULL) FROM seq_1_to_{users};
-INSERT INTO message_threads (id, subject, creator_id)
- SELECT seq, CONCAT('Subject ', seq), 1 FROM seq_1_to_{messages} WHERE seq <= {messages} / 4 + 1;
+INSERT INTO message_threads (id, subject, creator_id, created_at, updated_at)
+ SELECT seq, CONCAT('Subject ', seq), 1, '2014-06-12 10:00:00', '2014-06-12 10:00:00' FROM seq_1_to_{messages} WHERE seq <= {messages} / 4 + 1;
 INSERT INTO messages (id, thread_id, parent_id, sender_id, recipient_id, body, edited_at,
                       created_at, updated_at)
  SELECT seq, seq DIV 4 + 1, NULLIF(seq % 4, 0), (seq DIV 4 * 7919) % {users} + 1,
@@ -271,6 +272,9 @@ fn notes(from: Side) -> JobSpec {
             select: "SELECT n.author_id, n.number, n.body, n.flag, n.made_at, n.amount, n.ratio \
                  FROM {key_rows} AS root JOIN notes n ON n.author_id = root.k1"
                 .to_owned(),
+            current: None,
+            keep: vec![],
+            shared: false,
         }],
         limits: Limits { lease_ttl: Duration::from_millis(1_500), ..Limits::default() },
     }

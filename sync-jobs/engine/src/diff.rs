@@ -121,6 +121,32 @@ impl TableDiff {
     }
 }
 
+/// A column whose value on the target stays, because the source does not know it exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Its position.
+    pub column: usize,
+    /// The position of a column that, when it differs, makes the source's value count after all.
+    pub unless: Option<usize>,
+}
+
+/// `source` with the target's values in the kept columns of rows that both have. New rows stay as they are.
+pub fn keep(target: &KeyedRows, source: &KeyedRows, rules: &[Keep]) -> KeyedRows {
+    let mut kept = source.clone();
+    for (key, row) in &mut kept.rows {
+        let Some(have) = target.rows.get(key) else { continue };
+        for rule in rules {
+            if rule.unless.is_some_and(|at| row.get(at) != have.get(at)) {
+                continue;
+            }
+            if let (Some(value), Some(found)) = (row.get_mut(rule.column), have.get(rule.column)) {
+                value.clone_from(found);
+            }
+        }
+    }
+    kept
+}
+
 /// What to write so that `target` becomes `source`.
 pub fn diff(target: &KeyedRows, source: &KeyedRows) -> TableDiff {
     let mut changes = Vec::new();
@@ -187,6 +213,28 @@ mod tests {
             rows.insert(&[0], vec![Value::Null, Value::Null]),
             Err(RowsError::NullKey { .. })
         ));
+    }
+
+    #[test]
+    fn a_kept_column_stays_unless_its_witness_differs() {
+        let of = |id: i128, kept: &str, witness: &str| {
+            vec![Value::Int(id), Value::Text(kept.to_owned()), Value::Text(witness.to_owned())]
+        };
+        let rows = |of: [Vec<Value>; 2]| {
+            let mut rows = KeyedRows::default();
+            of.into_iter().for_each(|row| rows.insert(&[0], row).unwrap());
+            rows
+        };
+        let target = rows([of(1, "exact", "set"), of(2, "exact", "set")]);
+        let source = rows([of(1, "about", "set"), of(2, "about", "unset")]);
+        let always = [Keep { column: 1, unless: None }];
+        let unless = [Keep { column: 1, unless: Some(2) }];
+        assert_eq!(diff(&target, &keep(&target, &source, &unless)).changes.len(), 1);
+        let after = of(2, "exact", "unset");
+        let before = of(2, "exact", "set");
+        let update = RowChange::Update { before, after };
+        assert_eq!(diff(&target, &keep(&target, &source, &always)).changes, [update]);
+        assert_eq!(keep(&KeyedRows::default(), &source, &always), source);
     }
 
     fn any_rows() -> impl Strategy<Value = KeyedRows> {

@@ -17,7 +17,7 @@ mod verdict;
 
 pub use backoff::Backoff;
 pub use chunk::ChunkSizer;
-pub use diff::{KeyedRows, RowChange, RowsError, TableDiff, diff};
+pub use diff::{Keep, KeyedRows, RowChange, RowsError, TableDiff, diff, keep};
 pub use hash::{AggregateHash, AggregateHasher, encode_row, fingerprint};
 pub use key::{KeyError, KeyPart, KeyShape, PartKind, RootKey};
 pub use value::{ColumnKind, Value, ValueError};

@@ -28,7 +28,7 @@ const CHANGE: [&str; 1] = ["CREATE TABLE IF NOT EXISTS by_change (\
      at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), KEY by_change_job (job, seq)) \
      ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"];
 
-const STATE: [&str; 2] = [
+const STATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS by_state (job VARCHAR(32) NOT NULL, \
      direction VARCHAR(8) NOT NULL, phase VARCHAR(16) NOT NULL, cursor_key VARBINARY(512), \
      roots_total BIGINT NOT NULL, roots_done BIGINT NOT NULL, lease_holder VARCHAR(128), \
@@ -40,6 +40,9 @@ const STATE: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS by_copy (list_name VARCHAR(96) NOT NULL, \
      k VARBINARY(512) NOT NULL, PRIMARY KEY (list_name, k)) \
      ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4",
+    "CREATE TABLE IF NOT EXISTS by_conflict (job VARCHAR(32) NOT NULL, \
+     direction VARCHAR(8) NOT NULL, k VARBINARY(512) NOT NULL, seen_ms BIGINT NOT NULL, \
+     PRIMARY KEY (job, direction, k)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4",
 ];
 
 impl Dialect for MySql {
@@ -119,6 +122,14 @@ impl Dialect for MySql {
 
     fn change_ddl(&self) -> &'static [&'static str] {
         &CHANGE
+    }
+
+    fn list_unique(&self, table: &str) -> String {
+        format!(
+            "SELECT INDEX_NAME, COLUMN_NAME, NULLABLE = 'YES' FROM information_schema.STATISTICS WHERE {} \
+             AND NON_UNIQUE = 0 AND INDEX_NAME <> 'PRIMARY' ORDER BY INDEX_NAME, SEQ_IN_INDEX",
+            in_schema(table)
+        )
     }
 
     fn state_ddl(&self) -> &'static [&'static str] {

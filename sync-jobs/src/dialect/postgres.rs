@@ -30,7 +30,7 @@ const CHANGE: [&str; 2] = [
     "CREATE INDEX IF NOT EXISTS by_change_job ON by_change (job, seq)",
 ];
 
-const STATE: [&str; 2] = [
+const STATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS by_state (job text NOT NULL, direction text NOT NULL, \
      phase text NOT NULL, cursor_key text COLLATE \"C\", roots_total bigint NOT NULL, \
      roots_done bigint NOT NULL, lease_holder text, lease_epoch bigint NOT NULL, \
@@ -40,6 +40,8 @@ const STATE: [&str; 2] = [
      PRIMARY KEY (job, direction))",
     "CREATE TABLE IF NOT EXISTS by_copy (list_name text NOT NULL, k text COLLATE \"C\" NOT NULL, \
      PRIMARY KEY (list_name, k))",
+    "CREATE TABLE IF NOT EXISTS by_conflict (job text NOT NULL, direction text NOT NULL, \
+     k text COLLATE \"C\" NOT NULL, seen_ms bigint NOT NULL, PRIMARY KEY (job, direction, k))",
 ];
 
 impl Dialect for Postgres {
@@ -105,6 +107,18 @@ impl Dialect for Postgres {
 
     fn change_ddl(&self) -> &'static [&'static str] {
         &CHANGE
+    }
+
+    fn list_unique(&self, table: &str) -> String {
+        let mut quoted = String::new();
+        push_quoted(&self.name(table), &mut quoted);
+        format!(
+            "SELECT c.relname::text, a.attname::text, (NOT a.attnotnull)::int FROM pg_index i \
+             JOIN pg_class c ON c.oid = i.indexrelid \
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
+             WHERE i.indrelid = to_regclass({quoted}) AND i.indisunique AND NOT i.indisprimary \
+             AND i.indexprs IS NULL AND i.indpred IS NULL ORDER BY 1, 2"
+        )
     }
 
     fn state_ddl(&self) -> &'static [&'static str] {

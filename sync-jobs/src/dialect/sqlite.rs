@@ -14,14 +14,15 @@ use crate::spec::{CaptureEvent, CaptureSpec};
 
 pub(crate) struct Sqlite;
 
-const CHANGE: [&str; 2] = [
+const CHANGE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS by_change (seq INTEGER PRIMARY KEY AUTOINCREMENT, \
      job TEXT NOT NULL, k TEXT NOT NULL, op TEXT NOT NULL, origin TEXT, at_ms INTEGER NOT NULL \
      DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)))",
     "CREATE INDEX IF NOT EXISTS by_change_job ON by_change (job, seq)",
+    "CREATE TABLE IF NOT EXISTS by_session (origin TEXT NOT NULL)",
 ];
 
-const STATE: [&str; 2] = [
+const STATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS by_state (job TEXT NOT NULL, direction TEXT NOT NULL, \
      phase TEXT NOT NULL, cursor_key TEXT, roots_total INTEGER NOT NULL, \
      roots_done INTEGER NOT NULL, lease_holder TEXT, lease_epoch INTEGER NOT NULL, \
@@ -31,6 +32,8 @@ const STATE: [&str; 2] = [
      PRIMARY KEY (job, direction))",
     "CREATE TABLE IF NOT EXISTS by_copy (list_name TEXT NOT NULL, k TEXT NOT NULL, \
      PRIMARY KEY (list_name, k)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS by_conflict (job TEXT NOT NULL, direction TEXT NOT NULL, \
+     k TEXT NOT NULL, seen_ms INTEGER NOT NULL, PRIMARY KEY (job, direction, k)) WITHOUT ROWID",
 ];
 
 impl Dialect for Sqlite {
@@ -106,6 +109,25 @@ impl Dialect for Sqlite {
 
     fn change_ddl(&self) -> &'static [&'static str] {
         &CHANGE
+    }
+
+    fn change_tables(&self) -> &'static [&'static str] {
+        &["by_change", "by_session"]
+    }
+
+    // The row lives inside one transaction of the only writer: nobody else ever sees it.
+    fn tag(&self) -> Option<(&'static str, &'static str)> {
+        Some(("INSERT INTO by_session (origin) VALUES ('banyan')", "DELETE FROM by_session"))
+    }
+
+    fn list_unique(&self, table: &str) -> String {
+        let mut quoted = String::new();
+        push_quoted(table, &mut quoted);
+        format!(
+            "SELECT l.name, i.name, 1 - t.\"notnull\" FROM pragma_index_list({quoted}) l \
+             JOIN pragma_index_info(l.name) i JOIN pragma_table_info({quoted}) t ON t.name = i.name \
+             WHERE l.\"unique\" = 1 AND l.partial = 0 AND l.origin <> 'pk' ORDER BY l.name, i.seqno"
+        )
     }
 
     fn state_ddl(&self) -> &'static [&'static str] {
@@ -188,7 +210,8 @@ impl Sqlite {
             keys.push(if capture::is_select(&key) { key } else { format!("SELECT {key}") });
         }
         let body = format!(
-            "INSERT INTO by_change (job, k, op) SELECT '{job}', q.k, '{op}' \
+            "INSERT INTO by_change (job, k, op, origin) \
+             SELECT '{job}', q.k, '{op}', (SELECT s.origin FROM by_session s) \
              FROM (SELECT NULL AS k WHERE 0 UNION {keys}) AS q WHERE q.k IS NOT NULL;",
             op = event.op(),
             keys = keys.join(" UNION "),

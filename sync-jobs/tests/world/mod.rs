@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use banyan_sync_jobs::{
-    CaptureEvent, CaptureSpec, Job, JobSpec, KeyShape, Limits, PartKind, Ports, Progress,
+    CaptureEvent, CaptureSpec, Job, JobSpec, KeepSpec, KeyShape, Limits, PartKind, Ports, Progress,
     ProgressEvent, ProgressStore, ProgressStoreError, RootsSpec, RunRecord, Side, SideUrls,
     TableSpec, VerifyOptions, VerifyReport, Watermark,
 };
@@ -64,6 +64,17 @@ struct Table {
     key: Vec<String>,
     root_column: String,
     select: String,
+    current: Option<String>,
+    #[serde(default)]
+    keep: Vec<Keep>,
+    #[serde(default)]
+    shared: bool,
+}
+
+#[derive(Deserialize)]
+struct Keep {
+    column: String,
+    unless: Option<String>,
 }
 
 /// The job of a shipped mapping.
@@ -112,6 +123,13 @@ pub(crate) fn spec(mapping: &str, job: &str) -> JobSpec {
                 key: t.key,
                 root_column: t.root_column,
                 select: t.select,
+                current: t.current,
+                keep: t
+                    .keep
+                    .into_iter()
+                    .map(|k| KeepSpec { column: k.column, unless: k.unless })
+                    .collect(),
+                shared: t.shared,
             })
             .collect(),
         limits: Limits { lease_ttl: Duration::from_millis(1_500), ..Limits::default() },
@@ -123,7 +141,8 @@ pub(crate) const LEGACY_TABLES: &str = "
 CREATE TABLE users (id INTEGER PRIMARY KEY AUTOINCREMENT, permalink VARCHAR(255) NOT NULL,
   username VARCHAR(255) NOT NULL, plan VARCHAR(16) NOT NULL DEFAULT 'free', avatar_url VARCHAR(255));
 CREATE TABLE message_threads (id INTEGER PRIMARY KEY AUTOINCREMENT,
-  subject VARCHAR(255) NOT NULL DEFAULT '', creator_id BIGINT NOT NULL);
+  subject VARCHAR(255) NOT NULL DEFAULT '', creator_id BIGINT NOT NULL,
+  created_at DATETIME NOT NULL, updated_at DATETIME NOT NULL);
 CREATE TABLE messages (id INTEGER PRIMARY KEY AUTOINCREMENT, thread_id BIGINT NOT NULL,
   parent_id BIGINT, sender_id BIGINT NOT NULL, recipient_id BIGINT NOT NULL, body TEXT NOT NULL,
   edited_at DATETIME, created_at DATETIME NOT NULL, updated_at DATETIME NOT NULL);
@@ -162,9 +181,9 @@ INSERT INTO users (id, permalink, username, plan, avatar_url)
  WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {users})
  SELECT i, 'user-' || i, 'User ' || i || ' é', CASE i % 7 WHEN 0 THEN 'pro' ELSE 'free' END,
         CASE i % 3 WHEN 0 THEN NULL ELSE 'a/' || i END FROM n;
-INSERT INTO message_threads (id, subject, creator_id)
+INSERT INTO message_threads (id, subject, creator_id, created_at, updated_at)
  WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {messages} / 4 + 1)
- SELECT i, 'Subject ' || i, 1 FROM n;
+ SELECT i, 'Subject ' || i, 1, '2014-06-12 10:00:00', '2014-06-12 10:00:00' FROM n;
 INSERT INTO messages (id, thread_id, parent_id, sender_id, recipient_id, body, edited_at,
                       created_at, updated_at)
  WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {messages})

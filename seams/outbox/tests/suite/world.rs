@@ -44,7 +44,7 @@ impl World<Sqlite> {
 
     async fn as_services_open_it(url: String, directory: tempfile::TempDir) -> Self {
         // SQLite gives the lock to whoever asks at the right moment: on a busy machine one may wait for long.
-        let patient = PoolOptions::new().after_connect(|connection, _| {
+        let patient = PoolOptions::<Sqlite>::new().after_connect(|connection, _| {
             Box::pin(
                 async move { connection.execute("PRAGMA busy_timeout = 30000").await.map(drop) },
             )

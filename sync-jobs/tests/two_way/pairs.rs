@@ -1,0 +1,183 @@
+//! Threads become conversations and back, in each pair of engines, while applications write and workers are killed.
+//!
+//! `BANYAN_MESSAGES=200000 BANYAN_KILLS=200 cargo test -p banyan-sync-jobs --test two_way pairs -- --nocapture
+//! --test-threads 1` is the long form; `BANYAN_TEST_SEED` repeats a run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use banyan_sync_jobs::{Job, Pause, PausePoint, Ports, RunMode, Side, VerifyOptions};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::db::{Client, Db, Sides};
+use crate::tables;
+use crate::writers::{self, Ids};
+
+macro_rules! pairs {
+    ($($name:ident: $legacy:ident -> $new:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                there_and_back(Db::$legacy, Db::$new).await;
+            }
+        )*
+    };
+}
+
+pairs!(
+    sqlite_sqlite: Sqlite -> Sqlite,
+    sqlite_mariadb: Sqlite -> MariaDb,
+    sqlite_postgres: Sqlite -> Postgres,
+    mariadb_sqlite: MariaDb -> Sqlite,
+    mariadb_mariadb: MariaDb -> MariaDb,
+    mariadb_postgres: MariaDb -> Postgres,
+    postgres_sqlite: Postgres -> Sqlite,
+    postgres_mariadb: Postgres -> MariaDb,
+    postgres_postgres: Postgres -> Postgres,
+);
+
+/// Longest time that an owner keeps the context.
+const TURN_MAX: Duration = Duration::from_secs(900);
+
+fn from_env<T: std::str::FromStr>(name: &str, default: T) -> T {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+async fn there_and_back(legacy: Db, new: Db) {
+    let Some(sides) = Sides::make(legacy, new).await else { return };
+    let seed = from_env("BANYAN_TEST_SEED", rand::random());
+    let messages: u32 = from_env("BANYAN_MESSAGES", 400);
+    let kills: usize = from_env("BANYAN_KILLS", 12);
+    println!("{legacy:?} -> {new:?}: {messages} messages, {kills} kills, seed {seed}");
+    let users = (messages / 20).clamp(12, 3_000);
+    let mut client = sides.legacy().await;
+    client.run(&tables::legacy(legacy)).await;
+    for sql in tables::seed(legacy, users, messages) {
+        client.run(&sql).await;
+    }
+    sides.new().await.run(&tables::new(new)).await;
+    for to in [Side::New, Side::Legacy] {
+        job(&sides, to, Ports::default()).install().await.unwrap();
+    }
+    let mut ids = Ids::new(seed, i64::from(messages), i64::from(users));
+    // Twice each: the second turn finds what the way back made.
+    for (turn, owner) in [Side::Legacy, Side::New, Side::Legacy, Side::New].into_iter().enumerate()
+    {
+        let of_turn = kills.div_ceil(4);
+        let seed = seed ^ (turn as u64) << 8;
+        let turn = own(&sides, owner, ids, of_turn, seed);
+        ids = tokio::time::timeout(TURN_MAX, turn).await.expect("a turn ends");
+        both_sides_agree(&sides, owner, seed).await;
+    }
+}
+
+/// One side owns the context and writes, workers carry it over and are killed, until all is carried.
+async fn own(sides: &Sides, owner: Side, ids: Ids, kills: usize, seed: u64) -> Ids {
+    let stop = CancellationToken::new();
+    let client = match owner {
+        Side::Legacy => sides.legacy().await,
+        Side::New => sides.new().await,
+    };
+    let writer = tokio::spawn(write(client, owner, ids, stop.clone()));
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut killed = 0;
+    for _ in 0..kills {
+        let pause = Arc::new(KillAt::new(rng.random_range(1..40)));
+        let job = job(sides, owner.other(), ports(&pause));
+        let run = tokio::spawn(async move {
+            job.run(RunMode::Follow, CancellationToken::new()).await.map(drop)
+        });
+        // Half die at a named point, half at any moment.
+        let longest = Duration::from_millis(rng.random_range(20..1_500));
+        let reached = tokio::time::timeout(longest, pause.reached.notified()).await;
+        killed += usize::from(reached.is_ok());
+        run.abort();
+        drop(run.await);
+        end_lease(sides, owner.other()).await;
+    }
+    stop.cancel();
+    let ids = writer.await.unwrap();
+    let job = job(sides, owner.other(), Ports::default());
+    job.run(RunMode::Once, CancellationToken::new()).await.unwrap();
+    println!(
+        "  {owner:?} wrote up to message {}, {killed} of {kills} killed at a point",
+        ids.message
+    );
+    ids
+}
+
+async fn write(mut client: Client, owner: Side, mut ids: Ids, stop: CancellationToken) -> Ids {
+    while !stop.is_cancelled() {
+        match owner {
+            Side::Legacy => writers::legacy(&mut client, &mut ids).await,
+            Side::New => writers::new(&mut client, &mut ids).await,
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    ids
+}
+
+/// Nothing is lost, resurrected or echoed: both mappings hold, and no mark is left on either side.
+async fn both_sides_agree(sides: &Sides, owner: Side, seed: u64) {
+    for to in [owner.other(), owner] {
+        let report =
+            job(sides, to, Ports::default()).verify(VerifyOptions::default()).await.unwrap();
+        assert!(report.is_clean(), "toward {to:?}, owner {owner:?}, seed {seed}: {report:#?}");
+    }
+    for mut client in [sides.legacy().await, sides.new().await] {
+        let marks = client.number("SELECT COUNT(*) FROM by_change").await;
+        assert_eq!(marks, 0, "no echo, owner {owner:?}, seed {seed}");
+    }
+    let again = job(sides, owner.other(), Ports::default());
+    let again = again.run(RunMode::Once, CancellationToken::new()).await.unwrap();
+    assert_eq!(again.counters.rows(), 0, "seed {seed}");
+    let mut target = match owner {
+        Side::Legacy => sides.new().await,
+        Side::New => sides.legacy().await,
+    };
+    assert_eq!(target.number("SELECT COUNT(*) FROM by_conflict").await, 0, "seed {seed}");
+}
+
+fn job(sides: &Sides, to: Side, ports: Ports) -> Job {
+    Job::open_toward(tables::spec(sides.legacy), sides.urls.clone(), ports, to).unwrap()
+}
+
+/// A killed worker's lease ends by time; the test does not wait for it.
+async fn end_lease(sides: &Sides, on: Side) {
+    let mut client = match on {
+        Side::Legacy => sides.legacy().await,
+        Side::New => sides.new().await,
+    };
+    client.transaction(&["UPDATE by_state SET lease_expires_ms = 0".to_owned()]).await;
+}
+
+fn ports(pause: &Arc<KillAt>) -> Ports {
+    Ports { pause: Arc::<KillAt>::clone(pause), ..Ports::default() }
+}
+
+/// Says when the run has come to its n-th point, and keeps it there.
+struct KillAt {
+    left: AtomicUsize,
+    reached: Notify,
+}
+
+impl KillAt {
+    fn new(points: usize) -> Self {
+        Self { left: points.into(), reached: Notify::new() }
+    }
+}
+
+#[async_trait]
+impl Pause for KillAt {
+    async fn reach(&self, _point: PausePoint) {
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.reached.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+}
