@@ -11,6 +11,7 @@ mod replay;
 mod report;
 
 use crate::output::Color;
+use banyan_domain::Side;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -113,7 +114,7 @@ pub(crate) enum Command {
     /// Shadow reads: report, gate, and diff of any two answers
     #[command(subcommand)]
     Shadow(ShadowCommand),
-    /// Sync jobs: plan, run, verify
+    /// Sync jobs: plan, install, run, verify, conflicts
     #[command(subcommand)]
     Sync(SyncCommand),
     /// Events: the forwarder, its state and quarantine, parity, handover, insertion
@@ -391,6 +392,13 @@ pub(crate) struct SuggestArgs {
 pub(crate) struct JobArgs {
     /// The job; all of them when left out
     pub(crate) job: Option<String>,
+    /// The side that is written; the other one owns the data
+    #[arg(long, value_name = "SIDE", default_value = "new", value_parser = side)]
+    pub(crate) to: Side,
+}
+
+fn side(text: &str) -> Result<Side, String> {
+    Side::from_word(text).ok_or_else(|| "must be `legacy` or `new`".to_owned())
 }
 
 /// `banyan sync ..`
@@ -426,6 +434,67 @@ Installing triggers changes the source database: it needs --execute the first ti
         after_long_help = "Examples:\n  banyan sync verify\n  banyan sync verify messages --json\n\nExit 1 on drift, 4 when keys never got quiet."
     )]
     Verify(JobArgs),
+    /// Install what the jobs need in both databases: prints the exact DDL, runs it with --execute
+    #[command(after_long_help = "\
+Examples:
+  banyan sync install messages              print the DDL; exit 1 when something is missing
+  banyan sync install messages --execute    run it
+
+A job that describes both directions is installed in both, so that writes on the side that does not own the data are noticed.
+Triggers that were missing may have missed changes: the next run then compares everything.")]
+    Install {
+        /// The job; all of them when left out
+        job: Option<String>,
+        /// Run the DDL
+        #[arg(long)]
+        execute: bool,
+    },
+    /// Remove triggers, marks and checkpoints of a job from both databases
+    #[command(after_long_help = "\
+Examples:
+  banyan sync uninstall messages              print what would go; exit 1 when there is something
+  banyan sync uninstall messages --execute    remove it
+
+The data stays. A job that is installed again compares everything.")]
+    Uninstall {
+        /// The job
+        job: String,
+        /// Remove it
+        #[arg(long)]
+        execute: bool,
+    },
+    /// Aggregates that were written on both sides, with their rows
+    #[command(after_long_help = "\
+Examples:
+  banyan sync conflicts
+  banyan sync conflicts messages --to legacy --json
+
+An application wrote on the side that does not own the data. The job never overwrites that: it sets the aggregate aside and goes
+on with the others. Exit 1 when there are some.")]
+    Conflicts {
+        #[command(flatten)]
+        job: JobArgs,
+        /// How many to show
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: usize,
+    },
+    /// Decide conflicts for the owner: what the other side wrote is overwritten
+    #[command(after_long_help = "\
+Examples:
+  banyan sync overrule messages 3:17 4:9
+  banyan sync overrule messages 3:17 --to legacy
+
+Look at them first: banyan sync conflicts. To keep what the other side wrote, write it on the owner's side, then overrule.")]
+    Overrule {
+        /// The job
+        job: String,
+        /// Keys of the aggregates
+        #[arg(required = true)]
+        keys: Vec<String>,
+        /// The side that is written; the other one owns the data
+        #[arg(long, value_name = "SIDE", default_value = "new", value_parser = side)]
+        to: Side,
+    },
 }
 
 /// `banyan audit`

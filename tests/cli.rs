@@ -64,8 +64,12 @@ pub(crate) const COMMANDS: &[&str] = &[
     "shadow replay",
     "sync",
     "sync plan",
+    "sync install",
+    "sync uninstall",
     "sync run",
     "sync verify",
+    "sync conflicts",
+    "sync overrule",
     "events",
     "events status",
     "events forward",
@@ -353,4 +357,42 @@ fn triggers_are_installed_only_when_they_were_shown_and_confirmed() {
     assert!(again.contains("0 rows inserted, 0 updated, 0 deleted"), "{again}");
     let verify = folder.json(&["sync", "verify"]);
     assert_eq!(verify["drift"], 0, "{verify:#}");
+    both_directions(&folder);
+}
+
+/// The second direction is installed, a write on the side that does not own the data is set aside, and all of it goes again.
+fn both_directions(folder: &Folder) {
+    let missing = folder.expect(&["sync", "install", "messages"], 1);
+    assert!(missing.contains("ON \"chat_messages\"") && missing.contains("--execute"), "{missing}");
+    folder.expect(&["sync", "install", "--execute"], 0);
+    assert!(
+        folder.expect(&["sync", "install"], 0).contains("messages to legacy: all is installed")
+    );
+    folder.expect(&["sync", "conflicts"], 0);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        for (database, sql) in [
+            ("new.db", "UPDATE chat_messages SET body = 'theirs' WHERE id = 3"),
+            ("legacy.db", "UPDATE messages SET body = 'ours' WHERE id = 3"),
+        ] {
+            let url = format!("sqlite:{}", folder.path().join(database).display());
+            let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+            sqlx::query(sql).execute(&pool).await.unwrap();
+            pool.close().await;
+        }
+    });
+    folder.expect(&["sync", "run", "messages", "--once"], 0);
+    let conflicts = folder.expect(&["sync", "conflicts"], 1);
+    assert!(conflicts.contains("body: wanted ours, found theirs"), "{conflicts}");
+    let conflicts = folder.expect(&["sync", "conflicts", "messages", "--json"], 1);
+    let conflicts: serde_json::Value = serde_json::from_str(&conflicts).unwrap();
+    let key = conflicts["data"]["jobs"][0]["keys"][0]["key"].as_str().unwrap().to_owned();
+    folder.expect(&["sync", "overrule", "messages", &key], 0);
+    folder.expect(&["sync", "run", "messages", "--once"], 0);
+    folder.expect(&["sync", "conflicts"], 0);
+    folder.expect(&["sync", "run", "messages", "--to", "legacy", "--once"], 0);
+    assert_eq!(folder.json(&["sync", "verify", "messages", "--to", "legacy"])["drift"], 0);
+    let would = folder.expect(&["sync", "uninstall", "messages"], 1);
+    assert!(would.contains("DROP TRIGGER") && would.contains("--execute"), "{would}");
+    folder.expect(&["sync", "uninstall", "messages", "--execute"], 0);
+    assert!(folder.expect(&["sync", "uninstall", "messages"], 0).contains("Nothing of the job"));
 }

@@ -1,4 +1,7 @@
-//! `banyan sync plan|run|verify`.
+//! `banyan sync plan|run|verify`; the others have files of their own.
+
+mod conflict;
+mod install;
 
 use crate::args::{JobArgs, SyncCommand};
 use crate::config::{Config, Job as ConfiguredJob};
@@ -8,7 +11,7 @@ use crate::output::{Output, thousands};
 use crate::wiring::signal::Stop;
 use crate::wiring::{control, sync};
 use banyan_sync_jobs::{
-    Job, NoPause, Plan, Ports, RowDiff, RunMode, RunSummary, VerifyOptions, VerifyReport,
+    Job, NoPause, Plan, Ports, RowDiff, RunMode, RunSummary, Side, VerifyOptions, VerifyReport,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -26,16 +29,23 @@ pub(crate) async fn run(
             run_jobs(config, job, mode, *execute, output).await
         }
         SyncCommand::Verify(which) => verify(config, which, output).await,
+        SyncCommand::Install { job, execute } => {
+            install::install(config, job.as_deref(), *execute, output).await
+        }
+        SyncCommand::Uninstall { job, execute } => {
+            install::uninstall(config, job, *execute, output).await
+        }
+        SyncCommand::Conflicts { job, limit } => conflict::list(config, job, *limit, output).await,
+        SyncCommand::Overrule { job, keys, to } => {
+            conflict::overrule(config, (job, *to), keys, output).await
+        }
     }
 }
 
-fn chosen<'c>(config: &'c Config, which: &JobArgs) -> Result<Vec<&'c ConfiguredJob>, Failure> {
-    let jobs: Vec<&ConfiguredJob> = config
-        .jobs
-        .iter()
-        .filter(|job| which.job.as_ref().is_none_or(|name| job.spec.name == *name))
-        .collect();
-    match (&which.job, jobs.is_empty()) {
+fn chosen<'c>(config: &'c Config, which: Option<&str>) -> Result<Vec<&'c ConfiguredJob>, Failure> {
+    let jobs: Vec<&ConfiguredJob> =
+        config.jobs.iter().filter(|job| which.is_none_or(|name| job.spec.name == *name)).collect();
+    match (which, jobs.is_empty()) {
         (_, false) => Ok(jobs),
         (Some(name), true) => Err(super::flip::unknown(
             "job",
@@ -49,15 +59,32 @@ fn chosen<'c>(config: &'c Config, which: &JobArgs) -> Result<Vec<&'c ConfiguredJ
     }
 }
 
-fn open(job: &ConfiguredJob, ports: Ports) -> Result<Job, Failure> {
-    Job::open(job.spec.clone(), job.urls.clone(), ports)
+fn open(job: &ConfiguredJob, to: Side, ports: Ports) -> Result<Job, Failure> {
+    Job::open_toward(job.spec.clone(), job.urls.clone(), ports, to)
         .map_err(|error| sync::failure(&job.spec.name, &error))
+}
+
+/// The chosen jobs in one direction. Of all jobs, those that do not describe it are left out.
+fn chosen_toward<'c>(
+    config: &'c Config,
+    which: &JobArgs,
+) -> Result<Vec<&'c ConfiguredJob>, Failure> {
+    let mut jobs = chosen(config, which.job.as_deref())?;
+    if which.job.is_none() {
+        jobs.retain(|job| which.to == Side::New || job.spec.is_two_way());
+    }
+    if jobs.is_empty() {
+        let what = format!("no [[sync]] job goes to side `{}`", which.to);
+        return Err(Failure::new("banyan::sync::none", Exit::Config, what)
+            .hint("a job needs `roots`, `capture` and `table` sections of both sides"));
+    }
+    Ok(jobs)
 }
 
 async fn plan(config: &Config, which: &JobArgs, output: &Output) -> Result<Exit, Failure> {
     let mut plans = Vec::new();
-    for configured in chosen(config, which)? {
-        let job = open(configured, Ports::default())?;
+    for configured in chosen_toward(config, which)? {
+        let job = open(configured, which.to, Ports::default())?;
         plans.push(job.plan().await.map_err(|error| sync::failure(job.name(), &error))?);
     }
     let nothing_to_do = plans.iter().all(Plan::is_empty);
@@ -147,14 +174,14 @@ async fn run_jobs(
     let stop = Stop::listen();
     let meter = Arc::new(sync::Meter::new(output.clone()));
     let mut running = JoinSet::new();
-    for configured in chosen(config, which)? {
+    for configured in chosen_toward(config, which)? {
         let ports = Ports {
             progress: meter.clone(),
             store: Arc::new(sync::Keeper(store.clone())),
             pause: Arc::new(NoPause),
         };
-        let job = open(configured, ports)?;
-        install(&job, execute, output).await?;
+        let job = open(configured, which.to, ports)?;
+        install_missing(&job, execute, output).await?;
         let token = stop.token.clone();
         running.spawn(async move {
             let result = job.run(mode, token).await;
@@ -174,7 +201,7 @@ async fn run_jobs(
 }
 
 /// Installs what is missing, or says what would be and refuses.
-async fn install(job: &Job, execute: bool, output: &Output) -> Result<(), Failure> {
+async fn install_missing(job: &Job, execute: bool, output: &Output) -> Result<(), Failure> {
     let plan = job.plan().await.map_err(|error| sync::failure(job.name(), &error))?;
     if plan.missing.is_empty() {
         return Ok(());
@@ -229,8 +256,8 @@ fn answer(summaries: &[RunSummary], output: &Output) {
 
 async fn verify(config: &Config, which: &JobArgs, output: &Output) -> Result<Exit, Failure> {
     let mut reports: Vec<(String, VerifyReport)> = Vec::new();
-    for configured in chosen(config, which)? {
-        let job = open(configured, Ports::default())?;
+    for configured in chosen_toward(config, which)? {
+        let job = open(configured, which.to, Ports::default())?;
         let report = job
             .verify(VerifyOptions::default())
             .await

@@ -261,14 +261,18 @@ async fn split_moved(
     upserts: &mut Vec<Vec<Value>>,
 ) -> Result<(), SyncError> {
     let mut there = KeyedRows::default();
-    let columns: Vec<String> = shape
-        .columns
-        .iter()
-        .map(|column| match column.is_virtual {
-            true => "NULL".to_owned(),
-            false => target.dialect.name(&column.name),
-        })
-        .collect();
+    let columns: Vec<String> =
+        shape
+            .columns
+            .iter()
+            .map(|column| {
+                if column.is_virtual {
+                    "NULL".to_owned()
+                } else {
+                    target.dialect.name(&column.name)
+                }
+            })
+            .collect();
     for chunk in inserts.chunks(1_000) {
         let sql = format!(
             "SELECT {} FROM {} WHERE {}{}",
@@ -288,11 +292,11 @@ async fn split_moved(
         return Ok(());
     }
     let keys: BTreeSet<Vec<Value>> = there.rows().map(|row| key_of(shape, row)).collect();
-    let (moved, fresh) =
+    let (moved, fresh): (Vec<_>, Vec<_>) =
         std::mem::take(inserts).into_iter().partition(|row| keys.contains(&key_of(shape, row)));
     *inserts = fresh;
     let mut wanted = KeyedRows::default();
-    for row in Vec::<Vec<Value>>::from(moved) {
+    for row in moved {
         wanted
             .insert(&shape.key, row)
             .map_err(|source| SyncError::Rows { table: shape.spec.name.clone(), source })?;

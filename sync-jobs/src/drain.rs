@@ -171,6 +171,11 @@ pub(crate) async fn delete(source: &mut Connection, ids: &[i64]) -> Result<(), S
 
 /// Deletes all marks of the job, for uninstalling.
 pub(crate) async fn forget(source: &mut Connection, job: &str) -> Result<(), SyncError> {
-    let sql = format!("DELETE FROM by_change WHERE job = {}", text(source.dialect, job)?);
+    let sql = forget_sql(source, job)?;
     source.run("delete the job's changes", &sql).await.map(drop)
+}
+
+/// What deletes all marks of the job.
+pub(crate) fn forget_sql(source: &Connection, job: &str) -> Result<String, SyncError> {
+    Ok(format!("DELETE FROM by_change WHERE job = {}", text(source.dialect, job)?))
 }

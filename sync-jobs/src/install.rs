@@ -70,42 +70,80 @@ impl Job {
         Ok(InstallReport { made: missing.steps })
     }
 
-    /// Removes the job's triggers, marks and checkpoint.
+    /// What `install` would make, with its DDL.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn missing(&self) -> Result<Vec<PlanCapture>, SyncError> {
+        let mut source = self.inner.connect_source().await?;
+        let mut target = self.inner.connect_target().await?;
+        Ok(missing(&self.inner, &mut source, &mut target).await?.steps)
+    }
+
+    /// Removes the job's triggers, marks and checkpoint, or only says what it would remove.
     ///
     /// # Errors
     /// No connection, or no right to drop triggers.
-    pub async fn uninstall(&self) -> Result<UninstallReport, SyncError> {
+    pub async fn uninstall(&self, execute: bool) -> Result<UninstallReport, SyncError> {
         let job = &self.inner;
         let mut statements = Vec::new();
         let mut source = job.connect_source().await?;
         let gap = capture::gap(&job.spec.name, Vec::new(), triggers(&mut source).await?);
         for trigger in gap.stale {
             for sql in source.dialect.drop_trigger(&trigger.name, &trigger.table) {
-                ddl(&mut source, &sql).await?;
                 statements.push((job.from(), sql));
             }
         }
-        if exists(&mut source, "by_change").await? {
-            drain::forget(&mut source, &job.spec.name).await?;
-            let sql = "SELECT COUNT(*) FROM by_change".to_owned();
-            let left = source.integer("count changes", sql).await?;
-            if left == Some(0) && triggers(&mut source).await?.is_empty() {
-                for table in source.dialect.change_tables() {
-                    let sql = format!("DROP TABLE {table}");
-                    ddl(&mut source, &sql).await?;
-                    statements.push((job.from(), sql));
-                }
+        if execute {
+            for (_, sql) in &statements {
+                ddl(&mut source, sql).await?;
             }
         }
+        statements.extend(remove_marks(job, &mut source, execute).await?);
         let mut target = job.connect_target().await?;
-        if exists(&mut target, "by_state").await? {
+        if all_exist(&mut target, &STATE_TABLES).await?
+            && job.state.load(&mut target).await?.is_some()
+        {
             for sql in job.state.delete_sql() {
-                target.run("forget the checkpoint", &sql).await?;
+                if execute {
+                    target.run("forget the checkpoint", &sql).await?;
+                }
                 statements.push((job.to, sql));
             }
         }
         Ok(UninstallReport { statements })
     }
+}
+
+/// Removes the job's marks, and the tables when no other job uses them.
+async fn remove_marks(
+    job: &JobInner,
+    source: &mut Connection,
+    execute: bool,
+) -> Result<Vec<(Side, String)>, SyncError> {
+    if !exists(source, "by_change").await? {
+        return Ok(Vec::new());
+    }
+    if !execute {
+        return match drain::pending(source, &job.spec.name).await? {
+            0 => Ok(Vec::new()),
+            _ => Ok(vec![(job.from(), drain::forget_sql(source, &job.spec.name)?)]),
+        };
+    }
+    drain::forget(source, &job.spec.name).await?;
+    let left = source.integer("count changes", "SELECT COUNT(*) FROM by_change".to_owned()).await?;
+    if left != Some(0) || !triggers(source).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut statements = Vec::new();
+    for table in source.dialect.change_tables() {
+        if exists(source, table).await? {
+            let sql = format!("DROP TABLE {table}");
+            ddl(source, &sql).await?;
+            statements.push((job.from(), sql));
+        }
+    }
+    Ok(statements)
 }
 
 /// What the job needs and does not have, with the DDL that makes it.

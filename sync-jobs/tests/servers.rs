@@ -366,7 +366,7 @@ async fn pair(servers: &Servers, world: &World, name: &str, from: Side, engines:
     assert!(once(&job).await.counters.rows_deleted > 0, "{name}");
     let report = assert_equal(&job).await;
     assert_eq!(report.pending, 0);
-    job.uninstall().await.unwrap();
+    job.uninstall(true).await.unwrap();
 }
 
 async fn database(

@@ -473,7 +473,7 @@ async fn uninstall_leaves_nothing_on_the_monolith() {
         installed(&world, name).await;
     }
     for name in JOBS {
-        world.job(name, Ports::default()).uninstall().await.unwrap();
+        world.job(name, Ports::default()).uninstall(true).await.unwrap();
     }
     let mut legacy = world.connect(Side::Legacy).await;
     assert_eq!(
