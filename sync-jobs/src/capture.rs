@@ -31,6 +31,8 @@ pub(crate) struct InstalledTrigger {
     pub(crate) name: String,
     pub(crate) table: String,
     pub(crate) text: String,
+    /// Another one when the trigger was made anew, or was off for a while where an engine can do that.
+    pub(crate) identity: String,
 }
 
 /// What differs between the needed and the installed triggers of a job.
@@ -79,6 +81,17 @@ pub(crate) fn gap(
         .filter(|object| !own.iter().any(|trigger| is_right(object, trigger)))
         .collect();
     CaptureGap { missing, stale }
+}
+
+/// What the triggers of a job are: another text when one of them was away for a while.
+pub(crate) fn identity(job: &str, installed: &[InstalledTrigger]) -> String {
+    let mut own: Vec<String> = installed
+        .iter()
+        .filter(|trigger| is_of_job(&trigger.name, job))
+        .map(|trigger| format!("{}@{}@{}", trigger.name, trigger.table, trigger.identity))
+        .collect();
+    own.sort();
+    fingerprint(&own.join("\n"))
 }
 
 /// `by_<job>_<number>_<suffix>`.
@@ -166,7 +179,24 @@ mod tests {
     }
 
     fn installed(name: &str, text: &str) -> InstalledTrigger {
-        InstalledTrigger { name: name.to_owned(), table: "users".to_owned(), text: text.to_owned() }
+        InstalledTrigger {
+            name: name.to_owned(),
+            table: "users".to_owned(),
+            text: text.to_owned(),
+            identity: "1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_trigger_that_was_made_anew_is_another_one() {
+        let old =
+            [installed("by_j_1_ai", "x"), installed("by_j_1_au", "x"), installed("by_o_1_ai", "x")];
+        let mut new = old.clone();
+        new[2].identity = "2".to_owned();
+        new.reverse();
+        assert_eq!(identity("j", &old), identity("j", &new), "another job's is not ours");
+        new[1].identity = "2".to_owned();
+        assert_ne!(identity("j", &old), identity("j", &new));
     }
 
     #[test]

@@ -169,7 +169,7 @@ pub(crate) trait Dialect: Send + Sync {
         number: usize,
         capture: &CaptureSpec,
     ) -> Vec<CaptureObject>;
-    /// Lists triggers whose names start with `by_`: name, table, text.
+    /// Lists triggers whose names start with `by_`: name, table, text, and what changes when it is made anew or was off.
     fn list_triggers(&self) -> &'static str;
     /// Drops a trigger of ours by name.
     fn drop_trigger(&self, trigger: &str, table: &str) -> Vec<String>;

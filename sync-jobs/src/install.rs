@@ -10,7 +10,7 @@
 
 use banyan_domain::Side;
 
-use crate::capture::{self, CaptureGap, InstalledTrigger};
+use crate::capture::{self, CaptureGap, CaptureObject, InstalledTrigger};
 use crate::connection::{Connection, as_text};
 use crate::drain;
 use crate::error::SyncError;
@@ -18,7 +18,7 @@ use crate::job::{Job, JobInner};
 use crate::plan::PlanCapture;
 
 /// What a job needs on its target.
-pub(crate) const STATE_TABLES: [&str; 3] = ["by_state", "by_copy", "by_conflict"];
+pub(crate) const STATE_TABLES: [&str; 4] = ["by_state", "by_copy", "by_conflict", "by_capture"];
 /// Tries of one DDL statement while others hold locks.
 const DDL_TRIES: u32 = 5;
 
@@ -65,6 +65,8 @@ impl Job {
             make(&mut source, step).await?;
         }
         if missing.capture {
+            let identity = capture::identity(&job.spec.name, &triggers(&mut source).await?);
+            job.state.save_capture(&mut target, &identity).await?;
             target.run("reset the checkpoint", &relist).await?;
         }
         Ok(InstallReport { made: missing.steps })
@@ -177,9 +179,33 @@ pub(crate) async fn missing(
 }
 
 /// What differs between the needed and the installed triggers.
-pub(crate) async fn gap(job: &JobInner, source: &mut Connection) -> Result<CaptureGap, SyncError> {
+async fn gap(job: &JobInner, source: &mut Connection) -> Result<CaptureGap, SyncError> {
     let needed = capture::needed(&job.spec, job.from(), source.dialect);
     Ok(capture::gap(&job.spec.name, needed, triggers(source).await?))
+}
+
+/// The identity of the job's triggers.
+///
+/// # Errors
+/// [`SyncError::NotInstalled`] when one is missing or has another text.
+pub(crate) async fn check_capture(
+    job: &JobInner,
+    source: &mut Connection,
+) -> Result<String, SyncError> {
+    let needed = capture::needed(&job.spec, job.from(), source.dialect);
+    let installed = triggers(source).await?;
+    let identity = capture::identity(&job.spec.name, &installed);
+    let gap = capture::gap(&job.spec.name, needed, installed);
+    if gap.missing.is_empty() {
+        return Ok(identity);
+    }
+    let name = |object: &CaptureObject| format!("trigger `{}` on `{}`", object.name, object.table);
+    let names: Vec<String> = gap.missing.iter().map(name).collect();
+    Err(SyncError::NotInstalled {
+        job: job.spec.name.clone(),
+        side: job.from(),
+        what: names.join(", "),
+    })
 }
 
 /// Whether the target has all triggers of the other direction, so that an application's write there is noticed.
@@ -228,10 +254,11 @@ async fn triggers(source: &mut Connection) -> Result<Vec<InstalledTrigger>, Sync
     Ok(rows
         .iter()
         .filter_map(|row| match row.as_slice() {
-            [name, table, text] => Some(InstalledTrigger {
+            [name, table, text, identity] => Some(InstalledTrigger {
                 name: as_text(name)?,
                 table: as_text(table)?,
                 text: as_text(text).unwrap_or_default(),
+                identity: as_text(identity).unwrap_or_default(),
             }),
             _ => None,
         })

@@ -29,6 +29,15 @@ static CONFLICTS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     gauge("banyan_sync_conflicts", "Aggregates set aside: written on both sides", &["job"])
 });
 
+static CAPTURE_LOST: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter("banyan_sync_capture_lost_total", "Triggers replaced: all is compared again", &["job"])
+});
+
+/// The triggers were away for a while.
+pub(crate) fn capture_lost(job: &str) {
+    CAPTURE_LOST.with_label_values(&[job]).inc();
+}
+
 /// So many roots are set aside.
 pub(crate) fn conflicts(job: &str, count: i64) {
     CONFLICTS.with_label_values(&[job]).set(count);

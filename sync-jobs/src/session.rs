@@ -19,6 +19,7 @@ use crate::error::SyncError;
 use crate::install;
 use crate::job::JobInner;
 use crate::listing::WorkList;
+use crate::metric;
 use crate::pause::PausePoint;
 use crate::progress::JobState;
 use crate::publish::Publisher;
@@ -63,6 +64,8 @@ pub(crate) struct Session<'p> {
     is_watched: bool,
     /// Roots that are set aside.
     conflicts: i64,
+    /// The identity of the triggers that the target was filled by.
+    captured_by: Option<String>,
     list: WorkList,
     sizer: ChunkSizer,
     changes_limit: usize,
@@ -81,6 +84,7 @@ impl<'p> Session<'p> {
         refuse_opposite(&job, &mut source).await?;
         let shapes = shape::resolve(&job.spec, job.to, &mut source, &mut target).await?;
         let is_watched = install::is_watched(&job, &mut target).await?;
+        let captured_by = job.state.capture(&mut target).await?;
         let lease = job.state.acquire(&mut target, holder, job.ttl_ms()).await?;
         let state = job.state.load(&mut target).await?.ok_or_else(|| job.state.missing())?;
         let limits = &job.spec.limits;
@@ -89,6 +93,7 @@ impl<'p> Session<'p> {
         publisher.copied(state.roots_done, state.roots_total);
         let mut session = Self {
             is_watched,
+            captured_by,
             conflicts: 0,
             publisher,
             source,
@@ -127,7 +132,6 @@ impl<'p> Session<'p> {
             self.keep_lease().await?;
         }
         if self.captured.elapsed() > CAPTURE_CHECK_EVERY {
-            check_capture(&self.job, &mut self.source).await?;
             refuse_opposite(&self.job, &mut self.source).await?;
             if self.is_watched && !install::is_watched(&self.job, &mut self.target).await? {
                 return Err(SyncError::NotInstalled {
@@ -151,6 +155,29 @@ impl<'p> Session<'p> {
         self.state = state.ok_or_else(|| self.job.state.missing())?;
         self.state.fence_epoch = fence_epoch;
         Ok(())
+    }
+
+    /// Whether the triggers are the ones that the target was filled by. Others have missed changes: then everything is
+    /// compared again.
+    async fn is_captured(&mut self) -> Result<bool, SyncError> {
+        let identity = install::check_capture(&self.job, &mut self.source).await?;
+        if self.captured_by.as_deref() == Some(identity.as_str()) {
+            return Ok(true);
+        }
+        let known = self.captured_by.replace(identity.clone());
+        if known.is_some() {
+            tracing::warn!(
+                job = %self.job.spec.name,
+                "the triggers were replaced and may have missed changes: everything is compared again"
+            );
+            metric::capture_lost(&self.job.spec.name);
+            self.keep_lease().await?;
+            self.target.run("ask for a new listing", &self.job.state.relist_sql()).await?;
+        }
+        // Last, so that a crash before it asks for the listing once more.
+        self.job.state.save_capture(&mut self.target, &identity).await?;
+        self.reload().await?;
+        Ok(known.is_none())
     }
 
     /// Looks for writes of applications on the target, which does not own the data: they are conflicts.
@@ -241,6 +268,11 @@ impl<'p> Session<'p> {
         self.source.begin_snapshot().await?;
         let changes =
             drain::read(&mut self.source, &self.job.spec.name, self.changes_limit).await?;
+        // After the marks were read: whatever is not among them was captured by these triggers.
+        if !self.is_captured().await? {
+            self.source.commit().await?;
+            return Ok(Step::Worked);
+        }
         self.publisher.seen(clock_ms, changes.ids.len());
         if changes.ids.is_empty() {
             self.source.commit().await?;
@@ -399,22 +431,5 @@ pub(crate) async fn check_installed(
             what: "change table `by_change`".to_owned(),
         });
     }
-    check_capture(job, source).await
-}
-
-async fn check_capture(job: &JobInner, source: &mut Connection) -> Result<(), SyncError> {
-    let gap = install::gap(job, source).await?;
-    if gap.missing.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> = gap
-        .missing
-        .iter()
-        .map(|object| format!("trigger `{}` on `{}`", object.name, object.table))
-        .collect();
-    Err(SyncError::NotInstalled {
-        job: job.spec.name.clone(),
-        side: job.from(),
-        what: names.join(", "),
-    })
+    install::check_capture(job, source).await.map(drop)
 }

@@ -116,8 +116,9 @@ impl StateRow {
     }
 
     /// Forgets the row and its work list.
-    pub(crate) fn delete_sql(&self) -> [String; 3] {
+    pub(crate) fn delete_sql(&self) -> [String; 4] {
         [
+            format!("DELETE FROM by_capture WHERE {}", self.is_ours()),
             format!("DELETE FROM by_conflict WHERE {}", self.is_ours()),
             format!("DELETE FROM by_copy WHERE list_name = '{}'", self.list_name()),
             format!("DELETE FROM by_state WHERE {}", self.is_ours()),
@@ -217,6 +218,33 @@ impl StateRow {
             return Err(SyncError::FenceMoved { job: self.job.clone() });
         }
         Ok(())
+    }
+
+    /// The identity of the triggers that this target was filled by; `None` before it was ever noted.
+    pub(crate) async fn capture(
+        &self,
+        target: &mut Connection,
+    ) -> Result<Option<String>, SyncError> {
+        let sql = format!("SELECT identity FROM by_capture WHERE {}", self.is_ours());
+        let rows = target.rows("read the capture's identity", sql).await?;
+        Ok(rows.first().and_then(|row| row.first()).and_then(as_text))
+    }
+
+    /// Notes the identity of the triggers; all that other ones missed has to be compared again by whoever calls this.
+    pub(crate) async fn save_capture(
+        &self,
+        target: &mut Connection,
+        identity: &str,
+    ) -> Result<(), SyncError> {
+        let (insert, end) = target.dialect.insert_ignore();
+        let sql = format!(
+            "{insert} by_capture (job, direction, identity) VALUES ('{}', '{}', '{identity}'){end}; \
+             UPDATE by_capture SET identity = '{identity}' WHERE {}",
+            self.job,
+            self.to.as_str(),
+            self.is_ours(),
+        );
+        target.run("note the capture's identity", &sql).await.map(drop)
     }
 
     /// Who works in the other direction, if anybody: its lease is on its own target, which is our source.

@@ -28,7 +28,7 @@ const CHANGE: [&str; 1] = ["CREATE TABLE IF NOT EXISTS by_change (\
      at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), KEY by_change_job (job, seq)) \
      ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"];
 
-const STATE: [&str; 3] = [
+const STATE: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS by_state (job VARCHAR(32) NOT NULL, \
      direction VARCHAR(8) NOT NULL, phase VARCHAR(16) NOT NULL, cursor_key VARBINARY(512), \
      roots_total BIGINT NOT NULL, roots_done BIGINT NOT NULL, lease_holder VARCHAR(128), \
@@ -39,6 +39,9 @@ const STATE: [&str; 3] = [
      ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4",
     "CREATE TABLE IF NOT EXISTS by_copy (list_name VARCHAR(96) NOT NULL, \
      k VARBINARY(512) NOT NULL, PRIMARY KEY (list_name, k)) \
+     ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4",
+    "CREATE TABLE IF NOT EXISTS by_capture (job VARCHAR(32) NOT NULL, \
+     direction VARCHAR(8) NOT NULL, identity VARCHAR(64) NOT NULL, PRIMARY KEY (job, direction)) \
      ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4",
     "CREATE TABLE IF NOT EXISTS by_conflict (job VARCHAR(32) NOT NULL, \
      direction VARCHAR(8) NOT NULL, k VARBINARY(512) NOT NULL, seen_ms BIGINT NOT NULL, \
@@ -146,7 +149,8 @@ impl Dialect for MySql {
     }
 
     fn list_triggers(&self) -> &'static str {
-        "SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE, ACTION_STATEMENT FROM information_schema.TRIGGERS \
+        "SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE, ACTION_STATEMENT, CAST(CREATED AS CHAR) \
+         FROM information_schema.TRIGGERS \
          WHERE TRIGGER_SCHEMA = DATABASE() AND LEFT(TRIGGER_NAME, 3) = 'by_'"
     }
 

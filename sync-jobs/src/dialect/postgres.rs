@@ -30,7 +30,7 @@ const CHANGE: [&str; 2] = [
     "CREATE INDEX IF NOT EXISTS by_change_job ON by_change (job, seq)",
 ];
 
-const STATE: [&str; 3] = [
+const STATE: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS by_state (job text NOT NULL, direction text NOT NULL, \
      phase text NOT NULL, cursor_key text COLLATE \"C\", roots_total bigint NOT NULL, \
      roots_done bigint NOT NULL, lease_holder text, lease_epoch bigint NOT NULL, \
@@ -40,6 +40,8 @@ const STATE: [&str; 3] = [
      PRIMARY KEY (job, direction))",
     "CREATE TABLE IF NOT EXISTS by_copy (list_name text NOT NULL, k text COLLATE \"C\" NOT NULL, \
      PRIMARY KEY (list_name, k))",
+    "CREATE TABLE IF NOT EXISTS by_capture (job text NOT NULL, direction text NOT NULL, \
+     identity text NOT NULL, PRIMARY KEY (job, direction))",
     "CREATE TABLE IF NOT EXISTS by_conflict (job text NOT NULL, direction text NOT NULL, \
      k text COLLATE \"C\" NOT NULL, seen_ms bigint NOT NULL, PRIMARY KEY (job, direction, k))",
 ];
@@ -140,7 +142,8 @@ impl Dialect for Postgres {
     }
 
     fn list_triggers(&self) -> &'static str {
-        "SELECT t.tgname::text, c.relname::text, p.prosrc FROM pg_trigger t \
+        "SELECT t.tgname::text, c.relname::text, p.prosrc, \
+         concat(t.oid, '.', t.xmin, '.', p.xmin) FROM pg_trigger t \
          JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid \
          WHERE NOT t.tgisinternal AND t.tgenabled = 'A' AND left(t.tgname::text, 3) = 'by_'"
     }

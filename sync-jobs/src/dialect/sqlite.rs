@@ -22,7 +22,7 @@ const CHANGE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS by_session (origin TEXT NOT NULL)",
 ];
 
-const STATE: [&str; 3] = [
+const STATE: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS by_state (job TEXT NOT NULL, direction TEXT NOT NULL, \
      phase TEXT NOT NULL, cursor_key TEXT, roots_total INTEGER NOT NULL, \
      roots_done INTEGER NOT NULL, lease_holder TEXT, lease_epoch INTEGER NOT NULL, \
@@ -32,6 +32,8 @@ const STATE: [&str; 3] = [
      PRIMARY KEY (job, direction))",
     "CREATE TABLE IF NOT EXISTS by_copy (list_name TEXT NOT NULL, k TEXT NOT NULL, \
      PRIMARY KEY (list_name, k)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS by_capture (job TEXT NOT NULL, direction TEXT NOT NULL, \
+     identity TEXT NOT NULL, PRIMARY KEY (job, direction)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS by_conflict (job TEXT NOT NULL, direction TEXT NOT NULL, \
      k TEXT NOT NULL, seen_ms INTEGER NOT NULL, PRIMARY KEY (job, direction, k)) WITHOUT ROWID",
 ];
@@ -144,7 +146,7 @@ impl Dialect for Sqlite {
     }
 
     fn list_triggers(&self) -> &'static str {
-        "SELECT name, tbl_name, sql FROM sqlite_master \
+        "SELECT name, tbl_name, sql, rowid FROM sqlite_master \
          WHERE type = 'trigger' AND substr(name, 1, 3) = 'by_'"
     }
 
