@@ -9,7 +9,8 @@ use super::{Job, value};
 use banyan_domain::{ContextName, Side};
 use banyan_engine::{KeyShape, PartKind};
 use banyan_sync_jobs::{
-    CaptureEvent, CaptureSpec, JobSpec, KeepSpec, Limits, RootsSpec, SideUrls, TableSpec,
+    CaptureEvent, CaptureMode, CaptureSpec, CursorSpec, JobSpec, KeepSpec, Limits, RootsSpec,
+    SideUrls, TableSpec,
 };
 
 pub(crate) fn read_jobs(root: &Section<'_>, routes: &Routes) -> Vec<Job> {
@@ -33,6 +34,7 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
         .required("context", "\"messages\"", |t| ContextName::new(t).map_err(|e| e.to_string()));
     let root = section.required("root", "\"conversation\"", value::text);
     let follow = section.or("follow", "true", value::flag);
+    let mode = section.or("mode", "trigger", mode);
     let separator = section.or("separator", ":", value::text);
     let parts = key_parts(section);
     let limits = limits(section);
@@ -69,6 +71,7 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
         context: context.value.to_string(),
         root: root?.value,
         follow: follow?,
+        mode: mode?,
         key: KeyShape::new(separator?, parts?),
         roots,
         captures,
@@ -120,6 +123,15 @@ fn limits(section: &Section<'_>) -> Option<Limits> {
     })
 }
 
+fn mode(text: &str) -> Result<CaptureMode, String> {
+    match text {
+        "trigger" => Ok(CaptureMode::Trigger),
+        "cursor" => Ok(CaptureMode::Cursor),
+        "sweep" => Ok(CaptureMode::Sweep),
+        other => Err(format!("must be `trigger`, `cursor` or `sweep`, found `{other}`")),
+    }
+}
+
 fn side(text: &str) -> Result<Side, String> {
     Side::from_word(text).ok_or_else(|| format!("must be `legacy` or `new`, found `{text}`"))
 }
@@ -150,8 +162,13 @@ fn read_capture(section: &Section<'_>) -> Option<CaptureSpec> {
     if events.is_empty() {
         events = CaptureEvent::ALL.to_vec();
     }
+    let cursor = section.optional("cursor", value::text);
+    let id = section.or("cursor-id", "id", value::text);
+    let skew = section.or("cursor-skew", "60s", value::duration_ms);
     section.finish();
-    Some(CaptureSpec { side: from?, table: table?.value, key: key?.value, events })
+    let (id, skew_seconds) = (id?, skew?.div_ceil(1_000));
+    let cursor = cursor.map(|column| CursorSpec { column: column.value, id, skew_seconds });
+    Some(CaptureSpec { side: from?, table: table?.value, key: key?.value, events, cursor })
 }
 
 fn read_table(section: &Section<'_>) -> Option<TableSpec> {

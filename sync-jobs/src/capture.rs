@@ -9,7 +9,7 @@
 use banyan_engine::fingerprint;
 
 use crate::dialect::Dialect;
-use crate::spec::{CaptureEvent, JobSpec};
+use crate::spec::{CaptureEvent, CaptureMode, JobSpec};
 use banyan_domain::Side;
 
 /// One trigger with what belongs to it.
@@ -53,6 +53,9 @@ impl CaptureGap {
 
 /// All triggers that a job needs on a side.
 pub(crate) fn needed(spec: &JobSpec, side: Side, dialect: &dyn Dialect) -> Vec<CaptureObject> {
+    if spec.mode != CaptureMode::Trigger {
+        return Vec::new();
+    }
     spec.captures_on(side)
         .flat_map(|(number, capture)| dialect.capture_objects(&spec.name, number, capture))
         .collect()

@@ -142,6 +142,10 @@ pub(crate) trait Dialect: Send + Sync {
     fn clock_ms(&self) -> &'static str;
     /// `by_change.at` in Unix milliseconds, as an expression.
     fn changed_at_ms(&self) -> &'static str;
+    /// This moment as text of a time column, as an expression.
+    fn now_text(&self) -> &'static str;
+    /// The earlier of a time and the start of the oldest open transaction of others, less some seconds, as text.
+    fn cursor_floor(&self, time: &str, skew_seconds: u64) -> String;
     /// Starts a read-only snapshot.
     fn begin_snapshot(&self) -> &'static str;
     /// Starts a writing transaction that sees what others committed.

@@ -10,6 +10,8 @@ use banyan_engine::RootKey;
 use crate::connection::{Connection, as_integer, as_text};
 use crate::dialect::{FOREIGN, ORIGIN};
 use crate::error::SyncError;
+use crate::install;
+use crate::job::JobInner;
 use crate::select;
 use crate::state::text;
 
@@ -71,6 +73,18 @@ pub(crate) async fn read(
     }
     changes.keys = keys.into_iter().collect();
     Ok(changes)
+}
+
+/// Which of these roots have marks on the job's source, in the caller's snapshot; none where nothing is marked.
+pub(crate) async fn pending_on_source(
+    job: &JobInner,
+    source: &mut Connection,
+    keys: &[RootKey],
+) -> Result<BTreeSet<RootKey>, SyncError> {
+    if !install::has_marks(job) {
+        return Ok(BTreeSet::new());
+    }
+    pending_of(source, &job.spec.name, keys).await
 }
 
 /// Which of these roots have marks, in the caller's snapshot.
@@ -154,8 +168,11 @@ fn roots(rows: &[Vec<banyan_engine::Value>]) -> BTreeSet<RootKey> {
 }
 
 /// How many marks the job has.
-pub(crate) async fn pending(source: &mut Connection, job: &str) -> Result<i64, SyncError> {
-    let sql = format!("SELECT COUNT(*) FROM by_change WHERE job = '{job}'");
+pub(crate) async fn pending(source: &mut Connection, job: &JobInner) -> Result<i64, SyncError> {
+    if !install::has_marks(job) {
+        return Ok(0);
+    }
+    let sql = format!("SELECT COUNT(*) FROM by_change WHERE job = '{}'", job.spec.name);
     Ok(source.integer("count the pending changes", sql).await?.unwrap_or(0))
 }
 

@@ -16,9 +16,11 @@ use crate::drain;
 use crate::error::SyncError;
 use crate::job::{Job, JobInner};
 use crate::plan::PlanCapture;
+use crate::spec::CaptureMode;
 
 /// What a job needs on its target.
-pub(crate) const STATE_TABLES: [&str; 4] = ["by_state", "by_copy", "by_conflict", "by_capture"];
+pub(crate) const STATE_TABLES: [&str; 5] =
+    ["by_state", "by_copy", "by_conflict", "by_capture", "by_cursor"];
 /// Tries of one DDL statement while others hold locks.
 const DDL_TRIES: u32 = 5;
 
@@ -127,7 +129,7 @@ async fn remove_marks(
         return Ok(Vec::new());
     }
     if !execute {
-        return match drain::pending(source, &job.spec.name).await? {
+        return match drain::pending(source, job).await? {
             0 => Ok(Vec::new()),
             _ => Ok(vec![(job.from(), drain::forget_sql(source, &job.spec.name)?)]),
         };
@@ -168,7 +170,7 @@ pub(crate) async fn missing(
         let statements = vec![job.state.create_sql(target.dialect)];
         steps.push(PlanCapture { side: job.to, object: "row of by_state".into(), statements });
     }
-    if !all_exist(source, source.dialect.change_tables()).await? {
+    if has_marks(job) && !all_exist(source, source.dialect.change_tables()).await? {
         let statements = owned(source.dialect.change_ddl());
         steps.push(PlanCapture { side: job.from(), object: "table by_change".into(), statements });
     }
@@ -230,6 +232,11 @@ fn gap_steps(job: &JobInner, source: &Connection, gap: CaptureGap) -> Vec<PlanCa
         statements: object.create,
     });
     drops.chain(creates).collect()
+}
+
+/// Whether changes of the job are marked on its source.
+pub(crate) fn has_marks(job: &JobInner) -> bool {
+    job.spec.mode == CaptureMode::Trigger
 }
 
 /// Whether all these tables are there.

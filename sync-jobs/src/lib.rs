@@ -14,6 +14,7 @@ mod apply;
 mod capture;
 mod conflict;
 mod connection;
+mod cursor;
 mod dialect;
 mod drain;
 mod error;
@@ -50,8 +51,8 @@ pub use progress::{
 pub use row_diff::{ColumnDiff, RowDiff, RowDiffKind};
 pub use run::{RunMode, RunSummary};
 pub use spec::{
-    CaptureEvent, CaptureSpec, JobSpec, KeepSpec, Limits, RootsSpec, SpecError, SpecProblem,
-    TableSpec,
+    CaptureEvent, CaptureMode, CaptureSpec, CursorSpec, JobSpec, KeepSpec, Limits, RootsSpec,
+    SpecError, SpecProblem, TableSpec,
 };
 pub use url::SideUrls;
 pub use verify::{KeyDiff, VerifyOptions, VerifyReport};

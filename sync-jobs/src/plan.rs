@@ -99,7 +99,7 @@ impl Job {
         let shapes = shape::resolve(&job.spec, job.to, &mut source, &mut target).await?;
         let missing = install::missing(job, &mut source, &mut target).await?;
         let captured = install::exists(&mut source, "by_change").await?;
-        let pending = if captured { drain::pending(&mut source, &job.spec.name).await? } else { 0 };
+        let pending = if captured { drain::pending(&mut source, job).await? } else { 0 };
         let phase = phase(job, &mut target, missing.capture).await?;
         let roots_total = count_roots(job, &mut source).await?;
         let keys = sample(job, &mut source, &mut target, &shapes).await?;

@@ -171,6 +171,9 @@ async fn attempt(
 ) -> Result<(), SyncError> {
     let open = Box::pin(Session::open(Arc::clone(job), publisher, holder));
     let mut session = or_stop(cancel, open).await?;
+    if mode == RunMode::Once {
+        session.begin_sweep().await?;
+    }
     let idle_wait = job.spec.limits.idle_wait.unwrap_or(match job.source {
         Engine::Sqlite => Duration::from_millis(50),
         Engine::Postgres | Engine::MySql => Duration::from_millis(100),

@@ -14,6 +14,7 @@ use banyan_engine::{ChunkSizer, KeyedRows, RootKey};
 use crate::aggregate::{self, Tables};
 use crate::apply::{Applied, Applier, Batch};
 use crate::connection::Connection;
+use crate::cursor;
 use crate::drain::{self, Changes};
 use crate::error::SyncError;
 use crate::install;
@@ -24,6 +25,7 @@ use crate::pause::PausePoint;
 use crate::progress::JobState;
 use crate::publish::Publisher;
 use crate::shape::{self, TableShape};
+use crate::spec::CaptureMode;
 use crate::state::{Checkpoint, Lease, Phase, State, Written};
 
 /// How often a running job looks whether its triggers are still there.
@@ -62,6 +64,8 @@ pub(crate) struct Session<'p> {
     state: State,
     /// Whether the target has the triggers of the other direction.
     is_watched: bool,
+    /// Source time at which the last listing of this session began.
+    listed_ms: i64,
     /// Roots that are set aside.
     conflicts: i64,
     /// The identity of the triggers that the target was filled by.
@@ -94,6 +98,7 @@ impl<'p> Session<'p> {
         let mut session = Self {
             is_watched,
             captured_by,
+            listed_ms: 0,
             conflicts: 0,
             publisher,
             source,
@@ -110,6 +115,15 @@ impl<'p> Session<'p> {
         };
         session.watch().await?;
         Ok(session)
+    }
+
+    /// Without triggers each run compares everything: only that finds deletes.
+    pub(crate) async fn begin_sweep(&mut self) -> Result<(), SyncError> {
+        if install::has_marks(&self.job) || self.state.phase != Phase::Drain {
+            return Ok(());
+        }
+        self.target.run("ask for a new listing", &self.job.state.relist_sql()).await?;
+        self.reload().await
     }
 
     /// Does the next piece of work.
@@ -205,6 +219,9 @@ impl<'p> Session<'p> {
         self.publisher.state(JobState::Listing, None);
         self.reload().await?;
         let relists = self.state.relists;
+        // What commits before this is in the listing's reach; cursors begin here.
+        self.listed_ms = self.source.clock_ms().await?;
+        cursor::start(&self.job, &mut self.source, &mut self.target).await?;
         self.list.clear(&mut self.target).await?;
         let roots = self.job.spec.roots_of(self.job.from()).unwrap_or_default().to_owned();
         let pause = self.job.ports.pause.as_ref();
@@ -257,11 +274,95 @@ impl<'p> Session<'p> {
         let empty: Tables = self.shapes.iter().map(|_| KeyedRows::default()).collect();
         self.apply(&[], &empty, &done).await?;
         self.list.clear(&mut self.target).await?;
-        self.reload().await
+        self.reload().await?;
+        if !install::has_marks(&self.job) && self.listed_ms > 0 {
+            self.caught_up(self.listed_ms);
+        }
+        Ok(())
     }
 
-    /// Applies one batch of changes.
+    /// Applies what changed, as far as the job's mode can tell.
     async fn drain(&mut self) -> Result<Step, SyncError> {
+        match self.job.spec.mode {
+            CaptureMode::Trigger => self.drain_marks().await,
+            CaptureMode::Cursor => self.follow_cursors().await,
+            CaptureMode::Sweep => {
+                self.publisher.seen(self.source.clock_ms().await?, 0);
+                Ok(Step::Idle)
+            }
+        }
+    }
+
+    /// One pass over each captured table, from its position on.
+    async fn follow_cursors(&mut self) -> Result<Step, SyncError> {
+        let clock_ms = self.source.clock_ms().await?;
+        self.publisher.seen(clock_ms, 0);
+        let mut step = Step::Idle;
+        for mut pass in cursor::passes(&self.job, &mut self.target).await? {
+            let mut is_full = true;
+            while is_full {
+                self.keep().await?;
+                self.reach(PausePoint::BeforeSnapshot).await;
+                self.source.begin_snapshot().await?;
+                let page = pass.page(&mut self.source, self.changes_limit).await?;
+                is_full = page.is_full;
+                if page.keys.is_empty() {
+                    self.source.commit().await?;
+                    continue;
+                }
+                let checkpoint = Checkpoint::Drain { token: format!("cursor-{}", pass.number) };
+                let written = self.apply_page(&page.keys, &checkpoint).await?;
+                if written.inserted + written.updated + written.deleted > 0 {
+                    step = Step::Worked;
+                }
+            }
+            self.reach(PausePoint::BeforeDelete).await;
+            let position = pass.next_position(&mut self.source).await?;
+            if let Some(position) = position.filter(|position| *position > pass.from) {
+                self.job.state.save_cursor(&mut self.target, pass.number, &position).await?;
+            }
+        }
+        self.publisher.state(JobState::Following, None);
+        Ok(step)
+    }
+
+    /// Applies the roots of a page, fewer at a time if they are too heavy; the snapshot of the caller serves the first.
+    async fn apply_page(
+        &mut self,
+        keys: &[RootKey],
+        checkpoint: &Checkpoint,
+    ) -> Result<Written, SyncError> {
+        let mut total = Written::default();
+        let mut work = vec![keys.to_vec()];
+        let mut is_open = true;
+        while let Some(keys) = work.pop() {
+            if !is_open {
+                self.source.begin_snapshot().await?;
+            }
+            is_open = false;
+            match self.read_and_apply(&keys, checkpoint).await? {
+                Tried::Applied(written) => {
+                    self.publisher.wrote(written, keys.len());
+                    total.inserted += written.inserted;
+                    total.updated += written.updated;
+                    total.deleted += written.deleted;
+                }
+                Tried::TooHeavy => {
+                    let [first, _, ..] = keys.as_slice() else {
+                        let key = keys.first().cloned().unwrap_or_else(|| RootKey::new(""));
+                        return Err(self.too_large(&key));
+                    };
+                    tracing::debug!(%first, "the page is too heavy, it is halved");
+                    let (left, right) = keys.split_at(keys.len() / 2);
+                    work.extend([right.to_vec(), left.to_vec()]);
+                }
+            }
+        }
+        Ok(total)
+    }
+
+    /// Applies one batch of marks.
+    async fn drain_marks(&mut self) -> Result<Step, SyncError> {
         // The clock comes first: what commits after it may be in the snapshot, but need not be.
         let clock_ms = self.source.clock_ms().await?;
         self.reach(PausePoint::BeforeSnapshot).await;
@@ -423,6 +524,9 @@ pub(crate) async fn check_installed(
 ) -> Result<(), SyncError> {
     if !install::all_exist(target, &install::STATE_TABLES).await? {
         return Err(job.state.missing());
+    }
+    if !install::has_marks(job) {
+        return Ok(());
     }
     if !install::all_exist(source, source.dialect.change_tables()).await? {
         return Err(SyncError::NotInstalled {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use banyan_domain::Side;
 use banyan_engine::KeyShape;
 
+use crate::capture::is_select;
 use crate::select;
 
 /// One sync job.
@@ -27,6 +28,8 @@ pub struct JobSpec {
     pub root: String,
     /// Whether `banyan serve` drains changes continuously.
     pub follow: bool,
+    /// How changes are learnt.
+    pub mode: CaptureMode,
     /// The parts of a root key, for selects that need indexable columns.
     pub key: KeyShape,
     /// How to enumerate all root keys, one per side that can be the source.
@@ -61,6 +64,33 @@ pub struct CaptureSpec {
     pub key: String,
     /// The captured events; all three unless some cannot affect a root.
     pub events: Vec<CaptureEvent>,
+    /// How to find changed rows without triggers, in mode [`CaptureMode::Cursor`].
+    pub cursor: Option<CursorSpec>,
+}
+
+/// A column that tells when a row was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorSpec {
+    /// The column; needs an index with the id behind it.
+    pub column: String,
+    /// The table's primary key, one column.
+    pub id: String,
+    /// How far behind its commit a row may be stamped: application servers' clocks differ. Rows of so many last seconds are
+    /// read again each time.
+    pub skew_seconds: u64,
+}
+
+/// How a job learns of changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum CaptureMode {
+    /// By triggers: every change, at once.
+    #[default]
+    Trigger,
+    /// By columns that tell when a row was changed, and by sweeps for deletes and for updates that leave the column alone. Needs
+    /// no right to make anything on the source.
+    Cursor,
+    /// By comparing everything in each run. For small tables.
+    Sweep,
 }
 
 /// A row event.
@@ -190,6 +220,10 @@ impl JobSpec {
         self.check_name(&mut problems);
         self.check_source(to.other(), &mut problems);
         self.check_tables(to, &mut problems);
+        let has_cursor = self.captures_on(to.other()).any(|(_, capture)| capture.cursor.is_some());
+        if self.mode == CaptureMode::Cursor && !has_cursor {
+            problems.add("capture", "mode `cursor` needs `cursor = \"updated_at\"` in a capture");
+        }
         if problems.0.is_empty() {
             return Ok(());
         }
@@ -203,9 +237,10 @@ impl JobSpec {
 
     /// Whether the other direction is described too: then a write on the target's side is noticed.
     pub fn is_two_way(&self) -> bool {
-        [Side::Legacy, Side::New].into_iter().all(|side| {
-            self.captures_on(side).next().is_some() && self.tables_to(side).next().is_some()
-        })
+        self.mode == CaptureMode::Trigger
+            && [Side::Legacy, Side::New].into_iter().all(|side| {
+                self.captures_on(side).next().is_some() && self.tables_to(side).next().is_some()
+            })
     }
 
     /// The captures of the source side, with their number in trigger names.
@@ -235,13 +270,19 @@ impl JobSpec {
         if self.roots_of(from).is_none_or(str::is_empty) {
             problems.add("roots", format!("no select lists the roots of side `{}`", from.as_str()));
         }
-        if self.captures_on(from).next().is_none() {
+        if self.mode != CaptureMode::Sweep && self.captures_on(from).next().is_none() {
             problems.add("capture", format!("no table of side `{}` is captured", from.as_str()));
         }
         for (_, capture) in self.captures_on(from) {
             let place = format!("capture {}", capture.table);
             if !capture.key.contains("{row}") {
                 problems.add(&place, "`key` must use `{row}`, e.g. `{row}.id`");
+            }
+            if self.mode == CaptureMode::Cursor
+                && capture.cursor.is_some()
+                && is_select(&capture.key)
+            {
+                problems.add(&place, "a `key` of a cursor must be an expression, not a SELECT");
             }
             if capture.events.is_empty() {
                 problems.add(&place, "`events` must name insert, update or delete");
@@ -298,6 +339,7 @@ mod tests {
             context: "messages".to_owned(),
             root: "user".to_owned(),
             follow: false,
+            mode: CaptureMode::Trigger,
             key: KeyShape::new(":", vec![]),
             roots: vec![],
             captures: vec![CaptureSpec {
@@ -305,6 +347,7 @@ mod tests {
                 table: "users".to_owned(),
                 key: "id".to_owned(),
                 events: vec![],
+                cursor: None,
             }],
             tables: vec![TableSpec {
                 to: Side::New,

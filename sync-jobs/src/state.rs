@@ -116,8 +116,9 @@ impl StateRow {
     }
 
     /// Forgets the row and its work list.
-    pub(crate) fn delete_sql(&self) -> [String; 4] {
+    pub(crate) fn delete_sql(&self) -> [String; 5] {
         [
+            format!("DELETE FROM by_cursor WHERE {}", self.is_ours()),
             format!("DELETE FROM by_capture WHERE {}", self.is_ours()),
             format!("DELETE FROM by_conflict WHERE {}", self.is_ours()),
             format!("DELETE FROM by_copy WHERE list_name = '{}'", self.list_name()),
@@ -245,6 +246,38 @@ impl StateRow {
             self.is_ours(),
         );
         target.run("note the capture's identity", &sql).await.map(drop)
+    }
+
+    /// The saved position of a capture's cursor.
+    pub(crate) async fn cursor(
+        &self,
+        target: &mut Connection,
+        capture: usize,
+    ) -> Result<Option<String>, SyncError> {
+        let ours = self.is_ours();
+        let sql = format!("SELECT position FROM by_cursor WHERE {ours} AND capture = {capture}");
+        let rows = target.rows("read a cursor's position", sql).await?;
+        Ok(rows.first().and_then(|row| row.first()).and_then(as_text))
+    }
+
+    /// Saves the position of a capture's cursor: everything before it is applied.
+    pub(crate) async fn save_cursor(
+        &self,
+        target: &mut Connection,
+        capture: usize,
+        position: &str,
+    ) -> Result<(), SyncError> {
+        let (insert, end) = target.dialect.insert_ignore();
+        let position = text(target.dialect, position)?;
+        let sql = format!(
+            "{insert} by_cursor (job, direction, capture, position) \
+             VALUES ('{}', '{}', {capture}, {position}){end}; \
+             UPDATE by_cursor SET position = {position} WHERE {} AND capture = {capture}",
+            self.job,
+            self.to.as_str(),
+            self.is_ours(),
+        );
+        target.run("save a cursor's position", &sql).await.map(drop)
     }
 
     /// Who works in the other direction, if anybody: its lease is on its own target, which is our source.

@@ -113,8 +113,7 @@ impl Job {
             Err(_) => clear_anew(&self.inner, &list).await,
         };
         done.and(cleared)?;
-        verifier.report.pending =
-            drain::pending(&mut verifier.source, &self.inner.spec.name).await?;
+        verifier.report.pending = drain::pending(&mut verifier.source, &self.inner).await?;
         Ok(verifier.report)
     }
 }
@@ -303,7 +302,7 @@ impl<'a> Verifier<'a> {
     async fn look_source(&mut self, keys: &[RootKey]) -> Result<Result<Seen, TooHeavy>, SyncError> {
         let bytes = self.bytes_max(keys.len());
         self.source.begin_snapshot().await?;
-        let pending = drain::pending_of(&mut self.source, &self.job.spec.name, keys).await?;
+        let pending = drain::pending_on_source(self.job, &mut self.source, keys).await?;
         let key = &self.job.spec.key;
         let rows = aggregate::read_source(&mut self.source, &self.shapes, key, keys, bytes).await?;
         self.source.commit().await?;

@@ -7,8 +7,8 @@ mod world;
 use std::time::{Duration, Instant};
 
 use banyan_sync_jobs::{
-    CaptureEvent, CaptureSpec, Job, JobSpec, KeyShape, Limits, PartKind, Ports, RootsSpec, RunMode,
-    Side, SideUrls, TableSpec, VerifyOptions,
+    CaptureEvent, CaptureMode, CaptureSpec, Job, JobSpec, KeyShape, Limits, PartKind, Ports,
+    RootsSpec, RunMode, Side, SideUrls, TableSpec, VerifyOptions,
 };
 use banyan_test_servers::{Server, or_skip};
 use sqlx::mysql::MySqlConnectOptions;
@@ -253,6 +253,7 @@ fn notes(from: Side) -> JobSpec {
         context: "notes".to_owned(),
         root: "author".to_owned(),
         follow: false,
+        mode: CaptureMode::Trigger,
         key: KeyShape::new("", vec![PartKind::Integer]),
         roots: vec![RootsSpec {
             side: from,
@@ -263,6 +264,7 @@ fn notes(from: Side) -> JobSpec {
             table: "notes".to_owned(),
             key: "{row}.author_id".to_owned(),
             events: CaptureEvent::ALL.to_vec(),
+            cursor: None,
         }],
         tables: vec![TableSpec {
             to: from.other(),

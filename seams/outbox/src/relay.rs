@@ -96,7 +96,7 @@ impl<DB: Engine> Relay<DB> {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let lease = Lease::new(&self.config);
         while !cancel.is_cancelled() {
-            let outcome = self.lead(&lease, &cancel).await;
+            let outcome = Box::pin(self.lead(&lease, &cancel)).await;
             if lease.did_work() {
                 backoff.reset();
             }

@@ -28,7 +28,7 @@ const CHANGE: [&str; 1] = ["CREATE TABLE IF NOT EXISTS by_change (\
      at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), KEY by_change_job (job, seq)) \
      ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"];
 
-const STATE: [&str; 4] = [
+const STATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS by_state (job VARCHAR(32) NOT NULL, \
      direction VARCHAR(8) NOT NULL, phase VARCHAR(16) NOT NULL, cursor_key VARBINARY(512), \
      roots_total BIGINT NOT NULL, roots_done BIGINT NOT NULL, lease_holder VARCHAR(128), \
@@ -43,6 +43,9 @@ const STATE: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS by_capture (job VARCHAR(32) NOT NULL, \
      direction VARCHAR(8) NOT NULL, identity VARCHAR(64) NOT NULL, PRIMARY KEY (job, direction)) \
      ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4",
+    "CREATE TABLE IF NOT EXISTS by_cursor (job VARCHAR(32) NOT NULL, \
+     direction VARCHAR(8) NOT NULL, capture BIGINT NOT NULL, position VARCHAR(64) NOT NULL, \
+     PRIMARY KEY (job, direction, capture)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4",
     "CREATE TABLE IF NOT EXISTS by_conflict (job VARCHAR(32) NOT NULL, \
      direction VARCHAR(8) NOT NULL, k VARBINARY(512) NOT NULL, seen_ms BIGINT NOT NULL, \
      PRIMARY KEY (job, direction, k)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4",
@@ -109,6 +112,20 @@ impl Dialect for MySql {
 
     fn changed_at_ms(&self) -> &'static str {
         "CAST(FLOOR(UNIX_TIMESTAMP(at) * 1000) AS SIGNED)"
+    }
+
+    fn now_text(&self) -> &'static str {
+        "UTC_TIMESTAMP(6)"
+    }
+
+    // `trx_started` is shown in the server's zone, whatever the session's is.
+    fn cursor_floor(&self, time: &str, skew_seconds: u64) -> String {
+        format!(
+            "SELECT CAST(LEAST(CAST({time} AS DATETIME(6)), COALESCE((SELECT \
+             UTC_TIMESTAMP() - INTERVAL MAX(TIMESTAMPDIFF(SECOND, trx_started, SYSDATE())) + 1 SECOND \
+             FROM information_schema.INNODB_TRX WHERE trx_mysql_thread_id <> CONNECTION_ID()), \
+             CAST({time} AS DATETIME(6)))) - INTERVAL {skew_seconds} SECOND AS CHAR)"
+        )
     }
 
     fn begin_snapshot(&self) -> &'static str {

@@ -30,7 +30,7 @@ const CHANGE: [&str; 2] = [
     "CREATE INDEX IF NOT EXISTS by_change_job ON by_change (job, seq)",
 ];
 
-const STATE: [&str; 4] = [
+const STATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS by_state (job text NOT NULL, direction text NOT NULL, \
      phase text NOT NULL, cursor_key text COLLATE \"C\", roots_total bigint NOT NULL, \
      roots_done bigint NOT NULL, lease_holder text, lease_epoch bigint NOT NULL, \
@@ -42,6 +42,8 @@ const STATE: [&str; 4] = [
      PRIMARY KEY (list_name, k))",
     "CREATE TABLE IF NOT EXISTS by_capture (job text NOT NULL, direction text NOT NULL, \
      identity text NOT NULL, PRIMARY KEY (job, direction))",
+    "CREATE TABLE IF NOT EXISTS by_cursor (job text NOT NULL, direction text NOT NULL, \
+     capture bigint NOT NULL, position text NOT NULL, PRIMARY KEY (job, direction, capture))",
     "CREATE TABLE IF NOT EXISTS by_conflict (job text NOT NULL, direction text NOT NULL, \
      k text COLLATE \"C\" NOT NULL, seen_ms bigint NOT NULL, PRIMARY KEY (job, direction, k))",
 ];
@@ -93,6 +95,18 @@ impl Dialect for Postgres {
 
     fn changed_at_ms(&self) -> &'static str {
         "CAST(floor(extract(epoch FROM at) * 1000) AS bigint)"
+    }
+
+    fn now_text(&self) -> &'static str {
+        "clock_timestamp()"
+    }
+
+    fn cursor_floor(&self, time: &str, skew_seconds: u64) -> String {
+        format!(
+            "SELECT (LEAST({time}::timestamp, (SELECT min(xact_start)::timestamp \
+             FROM pg_stat_activity WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid() \
+             AND backend_type = 'client backend')) - interval '{skew_seconds} seconds')::text"
+        )
     }
 
     fn begin_snapshot(&self) -> &'static str {

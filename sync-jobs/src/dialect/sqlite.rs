@@ -22,7 +22,7 @@ const CHANGE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS by_session (origin TEXT NOT NULL)",
 ];
 
-const STATE: [&str; 4] = [
+const STATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS by_state (job TEXT NOT NULL, direction TEXT NOT NULL, \
      phase TEXT NOT NULL, cursor_key TEXT, roots_total INTEGER NOT NULL, \
      roots_done INTEGER NOT NULL, lease_holder TEXT, lease_epoch INTEGER NOT NULL, \
@@ -34,6 +34,9 @@ const STATE: [&str; 4] = [
      PRIMARY KEY (list_name, k)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS by_capture (job TEXT NOT NULL, direction TEXT NOT NULL, \
      identity TEXT NOT NULL, PRIMARY KEY (job, direction)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS by_cursor (job TEXT NOT NULL, direction TEXT NOT NULL, \
+     capture INTEGER NOT NULL, position TEXT NOT NULL, PRIMARY KEY (job, direction, capture)) \
+     WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS by_conflict (job TEXT NOT NULL, direction TEXT NOT NULL, \
      k TEXT NOT NULL, seen_ms INTEGER NOT NULL, PRIMARY KEY (job, direction, k)) WITHOUT ROWID",
 ];
@@ -95,6 +98,15 @@ impl Dialect for Sqlite {
 
     fn changed_at_ms(&self) -> &'static str {
         "at_ms"
+    }
+
+    fn now_text(&self) -> &'static str {
+        "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+    }
+
+    // There is one writer at a time, so what is stamped and not committed is at most one transaction old: the skew's part.
+    fn cursor_floor(&self, time: &str, skew_seconds: u64) -> String {
+        format!("SELECT strftime('%Y-%m-%d %H:%M:%f', {time}, '-{skew_seconds} seconds')")
     }
 
     fn begin_snapshot(&self) -> &'static str {

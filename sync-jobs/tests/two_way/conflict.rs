@@ -17,7 +17,7 @@ macro_rules! on_each {
     };
 }
 
-on_each!(on_sqlite: Sqlite, on_mariadb: MariaDb, on_postgres: Postgres);
+on_each!(on_sqlite: Sqlite, on_mariadb: Maria, on_postgres: Postgres);
 
 async fn once(job: &Job) {
     job.run(RunMode::Once, CancellationToken::new()).await.unwrap();
@@ -25,7 +25,7 @@ async fn once(job: &Job) {
 
 async fn set_aside_and_overruled(legacy: Db, new: Db) {
     let Some(sides) = Sides::make(legacy, new).await else { return };
-    let (mut monolith, mut service) = (sides.legacy().await, sides.new().await);
+    let (mut monolith, mut service) = (sides.on_legacy().await, sides.on_new().await);
     monolith.run(&tables::legacy(legacy)).await;
     for sql in tables::seed(legacy, 12, 80) {
         monolith.run(&sql).await;
@@ -70,7 +70,7 @@ async fn set_aside_and_overruled(legacy: Db, new: Db) {
 }
 
 async fn a_write_on_the_other_side_alone_is_noticed(sides: &Sides, forward: &Job) {
-    let mut service = sides.new().await;
+    let mut service = sides.on_new().await;
     service.run("UPDATE chat_messages SET body = 'alone' WHERE id = 7").await;
     once(forward).await;
     let conflicts = forward.conflicts(10).await.unwrap();

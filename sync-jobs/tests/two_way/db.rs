@@ -20,14 +20,14 @@ static POSTGRES: OnceCell<Option<Server>> = OnceCell::const_new();
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Db {
     Sqlite,
-    MariaDb,
+    Maria,
     Postgres,
 }
 
 /// One connection of an application.
 pub(crate) enum Client {
     Sqlite(SqliteConnection),
-    MariaDb(MySqlConnection),
+    Maria(MySqlConnection),
     Postgres(PgConnection),
 }
 
@@ -50,11 +50,11 @@ impl Sides {
         Some(Self { urls, legacy, new, _directory: directory })
     }
 
-    pub(crate) async fn legacy(&self) -> Client {
+    pub(crate) async fn on_legacy(&self) -> Client {
         Client::open(self.legacy, &self.urls.legacy).await
     }
 
-    pub(crate) async fn new(&self) -> Client {
+    pub(crate) async fn on_new(&self) -> Client {
         Client::open(self.new, &self.urls.new).await
     }
 }
@@ -66,12 +66,12 @@ impl Client {
                 let options: SqliteConnectOptions = url.parse().unwrap();
                 let options = options
                     .journal_mode(SqliteJournalMode::Wal)
-                    .busy_timeout(Duration::from_secs(60));
+                    .busy_timeout(Duration::from_mins(1));
                 Self::Sqlite(options.connect().await.unwrap())
             }
-            Db::MariaDb => {
+            Db::Maria => {
                 let options: MySqlConnectOptions = url.parse().unwrap();
-                Self::MariaDb(options.connect().await.unwrap())
+                Self::Maria(options.connect().await.unwrap())
             }
             Db::Postgres => {
                 let options: PgConnectOptions = url.parse().unwrap();
@@ -90,7 +90,7 @@ impl Client {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql));
         match self {
             Self::Sqlite(c) => c.execute(sql).await.map(drop),
-            Self::MariaDb(c) => c.execute(sql).await.map(drop),
+            Self::Maria(c) => c.execute(sql).await.map(drop),
             Self::Postgres(c) => c.execute(sql).await.map(drop),
         }
     }
@@ -100,7 +100,7 @@ impl Client {
         let sql = sql.to_owned();
         match self {
             Self::Sqlite(c) => sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(c).await.unwrap(),
-            Self::MariaDb(c) => sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(c).await.unwrap(),
+            Self::Maria(c) => sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(c).await.unwrap(),
             Self::Postgres(c) => sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(c).await.unwrap(),
         }
     }
@@ -109,7 +109,7 @@ impl Client {
     pub(crate) async fn transaction(&mut self, statements: &[String]) {
         let begin = match self {
             Self::Sqlite(_) => "BEGIN IMMEDIATE",
-            Self::MariaDb(_) | Self::Postgres(_) => "BEGIN",
+            Self::Maria(_) | Self::Postgres(_) => "BEGIN",
         };
         for _ in 0..50 {
             let mut done = self.tried(begin).await;
@@ -141,7 +141,7 @@ async fn fresh(db: Db, directory: &TempDir, side: &str) -> Option<String> {
             options.connect().await.unwrap();
             Some(url)
         }
-        Db::MariaDb => {
+        Db::Maria => {
             let port = MARIADB.get_or_init(mariadb).await.as_ref()?.port();
             let server = format!("mysql://root@127.0.0.1:{port}");
             let mut admin = Client::open(db, &format!("{server}/mysql")).await;

@@ -19,12 +19,12 @@ macro_rules! on_each {
 
 on_each!(
     a_trigger_away_for_a_while_on_sqlite: trigger_away(Sqlite),
-    a_trigger_away_for_a_while_on_mariadb: trigger_away(MariaDb),
+    a_trigger_away_for_a_while_on_mariadb: trigger_away(Maria),
     a_trigger_away_for_a_while_on_postgres: trigger_away(Postgres),
-    a_transaction_open_for_long_on_mariadb: late_commit(MariaDb),
+    a_transaction_open_for_long_on_mariadb: late_commit(Maria),
     a_transaction_open_for_long_on_postgres: late_commit(Postgres),
     the_fence_is_obeyed_on_sqlite: fence(Sqlite),
-    the_fence_is_obeyed_on_mariadb: fence(MariaDb),
+    the_fence_is_obeyed_on_mariadb: fence(Maria),
     the_fence_is_obeyed_on_postgres: fence(Postgres),
 );
 
@@ -35,12 +35,12 @@ async fn once(job: &Job) -> u64 {
 /// A job that is copied, with a client on its source.
 async fn copied(legacy: Db) -> Option<(Sides, Job, Client)> {
     let sides = Sides::make(legacy, Db::Sqlite).await?;
-    let mut client = sides.legacy().await;
+    let mut client = sides.on_legacy().await;
     client.run(&tables::legacy(legacy)).await;
     for sql in tables::seed(legacy, 12, 120) {
         client.run(&sql).await;
     }
-    sides.new().await.run(&tables::new(Db::Sqlite)).await;
+    sides.on_new().await.run(&tables::new(Db::Sqlite)).await;
     let spec = tables::spec(legacy);
     let job = Job::open(spec, sides.urls.clone(), Ports::default()).unwrap();
     job.install().await.unwrap();
@@ -69,11 +69,11 @@ async fn trigger_away(legacy: Db) {
     }
     assert!(all.missing().await.unwrap().is_empty());
     once(&job).await;
-    let mut new = sides.new().await;
+    let mut new = sides.on_new().await;
     let unseen = "SELECT COUNT(*) FROM chat_messages WHERE body = 'unseen'";
     match legacy {
         // Its identity is the time it was made, or a number that is not used again.
-        Db::MariaDb | Db::Postgres => assert_eq!(new.number(unseen).await, 1),
+        Db::Maria | Db::Postgres => assert_eq!(new.number(unseen).await, 1),
         // SQLite may give the new trigger the old one's number: then verify finds it.
         Db::Sqlite => {
             if new.number(unseen).await == 0 {
@@ -90,7 +90,7 @@ async fn trigger_away(legacy: Db) {
 async fn late_commit(legacy: Db) {
     let Some((sides, job, mut client)) = copied(legacy).await else { return };
     let seconds: u64 = std::env::var("BANYAN_OPEN_SECONDS").map_or(1, |text| text.parse().unwrap());
-    let mut slow = sides.legacy().await;
+    let mut slow = sides.on_legacy().await;
     slow.run("BEGIN").await;
     slow.run("UPDATE messages SET body = 'late' WHERE id = 1").await;
     let until = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
@@ -121,7 +121,7 @@ async fn fence(legacy: Db) {
     client
         .run("UPDATE by_state SET fence_state = 'OPEN', fence_epoch = 4 WHERE direction = 'legacy'")
         .await;
-    sides.new().await.run("UPDATE chat_messages SET body = 'too late' WHERE id = 3").await;
+    sides.on_new().await.run("UPDATE chat_messages SET body = 'too late' WHERE id = 3").await;
     let refused = back().run(RunMode::Once, CancellationToken::new()).await.unwrap_err();
     assert!(refused.to_string().contains("OPEN"), "{refused}");
     let landed = "SELECT COUNT(*) FROM messages WHERE body = 'too late'";

@@ -1,10 +1,15 @@
 //! Both directions: nine engine pairs under writes and kills, writes on both sides, unique values that swap, frozen workers.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and says its seed"
+)]
 
 mod conflict;
 mod db;
 mod faults;
+mod modes;
 mod pairs;
 mod tables;
 mod unique;

@@ -31,18 +31,18 @@ macro_rules! pairs {
 
 pairs!(
     sqlite_sqlite: Sqlite -> Sqlite,
-    sqlite_mariadb: Sqlite -> MariaDb,
+    sqlite_mariadb: Sqlite -> Maria,
     sqlite_postgres: Sqlite -> Postgres,
-    mariadb_sqlite: MariaDb -> Sqlite,
-    mariadb_mariadb: MariaDb -> MariaDb,
-    mariadb_postgres: MariaDb -> Postgres,
+    mariadb_sqlite: Maria -> Sqlite,
+    mariadb_mariadb: Maria -> Maria,
+    mariadb_postgres: Maria -> Postgres,
     postgres_sqlite: Postgres -> Sqlite,
-    postgres_mariadb: Postgres -> MariaDb,
+    postgres_mariadb: Postgres -> Maria,
     postgres_postgres: Postgres -> Postgres,
 );
 
 /// Longest time that an owner keeps the context.
-const TURN_MAX: Duration = Duration::from_secs(900);
+const TURN_MAX: Duration = Duration::from_mins(15);
 
 fn from_env<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -55,12 +55,12 @@ async fn there_and_back(legacy: Db, new: Db) {
     let kills: usize = from_env("BANYAN_KILLS", 12);
     println!("{legacy:?} -> {new:?}: {messages} messages, {kills} kills, seed {seed}");
     let users = (messages / 20).clamp(12, 3_000);
-    let mut client = sides.legacy().await;
+    let mut client = sides.on_legacy().await;
     client.run(&tables::legacy(legacy)).await;
     for sql in tables::seed(legacy, users, messages) {
         client.run(&sql).await;
     }
-    sides.new().await.run(&tables::new(new)).await;
+    sides.on_new().await.run(&tables::new(new)).await;
     for to in [Side::New, Side::Legacy] {
         job(&sides, to, Ports::default()).install().await.unwrap();
     }
@@ -70,8 +70,9 @@ async fn there_and_back(legacy: Db, new: Db) {
     {
         let of_turn = kills.div_ceil(4);
         let seed = seed ^ (turn as u64) << 8;
+        // A turn ends.
         let turn = own(&sides, owner, ids, of_turn, seed);
-        ids = tokio::time::timeout(TURN_MAX, turn).await.expect("a turn ends");
+        ids = tokio::time::timeout(TURN_MAX, turn).await.unwrap();
         both_sides_agree(&sides, owner, seed).await;
     }
 }
@@ -80,8 +81,8 @@ async fn there_and_back(legacy: Db, new: Db) {
 async fn own(sides: &Sides, owner: Side, ids: Ids, kills: usize, seed: u64) -> Ids {
     let stop = CancellationToken::new();
     let client = match owner {
-        Side::Legacy => sides.legacy().await,
-        Side::New => sides.new().await,
+        Side::Legacy => sides.on_legacy().await,
+        Side::New => sides.on_new().await,
     };
     let writer = tokio::spawn(write(client, owner, ids, stop.clone()));
     let mut rng = StdRng::seed_from_u64(seed);
@@ -129,7 +130,7 @@ async fn both_sides_agree(sides: &Sides, owner: Side, seed: u64) {
             job(sides, to, Ports::default()).verify(VerifyOptions::default()).await.unwrap();
         assert!(report.is_clean(), "toward {to:?}, owner {owner:?}, seed {seed}: {report:#?}");
     }
-    for mut client in [sides.legacy().await, sides.new().await] {
+    for mut client in [sides.on_legacy().await, sides.on_new().await] {
         let marks = client.number("SELECT COUNT(*) FROM by_change").await;
         assert_eq!(marks, 0, "no echo, owner {owner:?}, seed {seed}");
     }
@@ -137,8 +138,8 @@ async fn both_sides_agree(sides: &Sides, owner: Side, seed: u64) {
     let again = again.run(RunMode::Once, CancellationToken::new()).await.unwrap();
     assert_eq!(again.counters.rows(), 0, "seed {seed}");
     let mut target = match owner {
-        Side::Legacy => sides.new().await,
-        Side::New => sides.legacy().await,
+        Side::Legacy => sides.on_new().await,
+        Side::New => sides.on_legacy().await,
     };
     assert_eq!(target.number("SELECT COUNT(*) FROM by_conflict").await, 0, "seed {seed}");
 }
@@ -150,8 +151,8 @@ fn job(sides: &Sides, to: Side, ports: Ports) -> Job {
 /// A killed worker's lease ends by time; the test does not wait for it.
 async fn end_lease(sides: &Sides, on: Side) {
     let mut client = match on {
-        Side::Legacy => sides.legacy().await,
-        Side::New => sides.new().await,
+        Side::Legacy => sides.on_legacy().await,
+        Side::New => sides.on_new().await,
     };
     client.transaction(&["UPDATE by_state SET lease_expires_ms = 0".to_owned()]).await;
 }

@@ -15,7 +15,7 @@ fn spelled(db: Db, sql: &str) -> String {
             ("{flag}", "INTEGER NOT NULL DEFAULT 0"),
             ("{end}", ""),
         ],
-        Db::MariaDb => [
+        Db::Maria => [
             ("{auto}", "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY"),
             ("{text}", "MEDIUMTEXT"),
             ("{time}", "DATETIME"),
@@ -75,7 +75,7 @@ pub(crate) fn seed(db: Db, users: u32, messages: u32) -> Vec<String> {
     for first in (0..messages).step_by(2_000) {
         let last = (first + 2_000).min(messages) - 1;
         let (n, div) = match db {
-            Db::MariaDb => (format!("(SELECT seq AS i FROM seq_{first}_to_{last}) n"), "DIV"),
+            Db::Maria => (format!("(SELECT seq AS i FROM seq_{first}_to_{last}) n"), "DIV"),
             Db::Postgres => (format!("generate_series({first}, {last}) n(i)"), "/"),
             Db::Sqlite => (
                 format!(
@@ -86,7 +86,7 @@ pub(crate) fn seed(db: Db, users: u32, messages: u32) -> Vec<String> {
             ),
         };
         let body = match db {
-            Db::MariaDb | Db::Postgres => "CONCAT('Body ''', i, ''' | NULL é😀')",
+            Db::Maria | Db::Postgres => "CONCAT('Body ''', i, ''' | NULL é😀')",
             Db::Sqlite => "'Body ''' || i || ''' | NULL é😀'",
         };
         let day = "'2014-06-12 10:00:00'";
@@ -124,7 +124,7 @@ pub(crate) fn seed(db: Db, users: u32, messages: u32) -> Vec<String> {
 pub(crate) fn spec(legacy: Db) -> JobSpec {
     match legacy {
         Db::Sqlite => world::spec(world::SQLITE, "messages"),
-        Db::MariaDb => world::spec(world::MARIADB, "messages"),
+        Db::Maria => world::spec(world::MARIADB, "messages"),
         // The same SQL without MariaDB's hint.
         Db::Postgres => {
             let mut spec = world::spec(world::MARIADB, "messages");

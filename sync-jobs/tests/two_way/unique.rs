@@ -1,8 +1,8 @@
 //! Values that move between rows under a unique key of the target.
 
 use banyan_sync_jobs::{
-    CaptureEvent, CaptureSpec, Job, JobSpec, KeyShape, Limits, PartKind, Ports, RootsSpec, RunMode,
-    Side, TableSpec, VerifyOptions,
+    CaptureEvent, CaptureMode, CaptureSpec, Job, JobSpec, KeyShape, Limits, PartKind, Ports,
+    RootsSpec, RunMode, Side, TableSpec, VerifyOptions,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ macro_rules! on_each {
     };
 }
 
-on_each!(on_sqlite: Sqlite, on_mariadb: MariaDb, on_postgres: Postgres);
+on_each!(on_sqlite: Sqlite, on_mariadb: Maria, on_postgres: Postgres);
 
 fn spec() -> JobSpec {
     JobSpec {
@@ -27,6 +27,7 @@ fn spec() -> JobSpec {
         context: "people".to_owned(),
         root: "person".to_owned(),
         follow: true,
+        mode: CaptureMode::Trigger,
         key: KeyShape::new(":", vec![PartKind::Integer]),
         roots: vec![RootsSpec { side: Side::Legacy, select: "SELECT id AS k FROM a".to_owned() }],
         captures: vec![CaptureSpec {
@@ -34,6 +35,7 @@ fn spec() -> JobSpec {
             table: "a".to_owned(),
             key: "{row}.id".to_owned(),
             events: CaptureEvent::ALL.to_vec(),
+            cursor: None,
         }],
         tables: vec![TableSpec {
             to: Side::New,
@@ -52,7 +54,7 @@ fn spec() -> JobSpec {
 
 async fn values_move(new: Db) {
     let Some(sides) = Sides::make(Db::Sqlite, new).await else { return };
-    let (mut from, mut to) = (sides.legacy().await, sides.new().await);
+    let (mut from, mut to) = (sides.on_legacy().await, sides.on_new().await);
     from.run("CREATE TABLE a (id INTEGER PRIMARY KEY, mail TEXT, rank_no INTEGER, nick TEXT)")
         .await;
     from.run(

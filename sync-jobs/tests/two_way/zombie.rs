@@ -22,11 +22,11 @@ const FILE: &str = "BANYAN_ZOMBIE_FILE";
 #[ignore = "runs only as a child process of another test"]
 async fn child_follows() {
     let (Ok(legacy), Ok(new)) = (std::env::var(LEGACY), std::env::var(NEW)) else { return };
-    let db = if legacy.starts_with("mysql") { Db::MariaDb } else { Db::Postgres };
+    let db = if legacy.starts_with("mysql") { Db::Maria } else { Db::Postgres };
     let file = PathBuf::from(std::env::var(FILE).unwrap());
     let ports = Ports { pause: Arc::new(Freeze { file }), ..Ports::default() };
     let mut spec = tables::spec(db);
-    spec.limits.lease_ttl = Duration::from_millis(1_000);
+    spec.limits.lease_ttl = Duration::from_secs(1);
     let job = Job::open(spec, SideUrls { legacy, new }, ports).unwrap();
     drop(job.run(RunMode::Follow, CancellationToken::new()).await);
 }
@@ -50,7 +50,7 @@ impl Pause for Freeze {
 
 #[tokio::test]
 async fn a_woken_worker_writes_nothing_on_mariadb_and_postgres() {
-    for (legacy, new) in [(Db::MariaDb, Db::Postgres), (Db::Postgres, Db::MariaDb)] {
+    for (legacy, new) in [(Db::Maria, Db::Postgres), (Db::Postgres, Db::Maria)] {
         frozen(legacy, new).await;
     }
 }
@@ -66,12 +66,12 @@ impl Drop for Killed {
 
 async fn frozen(legacy: Db, new: Db) {
     let Some(sides) = Sides::make(legacy, new).await else { return };
-    let mut monolith = sides.legacy().await;
+    let mut monolith = sides.on_legacy().await;
     monolith.run(&tables::legacy(legacy)).await;
     for sql in tables::seed(legacy, 12, 80) {
         monolith.run(&sql).await;
     }
-    let mut service = sides.new().await;
+    let mut service = sides.on_new().await;
     service.run(&tables::new(new)).await;
     let job = Job::open(tables::spec(legacy), sides.urls.clone(), Ports::default()).unwrap();
     job.install().await.unwrap();
@@ -135,7 +135,7 @@ fn start(urls: &SideUrls, file: &std::path::Path) -> Child {
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
-        assert!(started.elapsed() < Duration::from_secs(60), "never: {what}");
+        assert!(started.elapsed() < Duration::from_mins(1), "never: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use banyan_sync_jobs::{
-    CaptureEvent, CaptureSpec, Job, JobSpec, KeepSpec, KeyShape, Limits, PartKind, Ports, Progress,
-    ProgressEvent, ProgressStore, ProgressStoreError, RootsSpec, RunRecord, Side, SideUrls,
-    TableSpec, VerifyOptions, VerifyReport, Watermark,
+    CaptureEvent, CaptureMode, CaptureSpec, Job, JobSpec, KeepSpec, KeyShape, Limits, PartKind,
+    Ports, Progress, ProgressEvent, ProgressStore, ProgressStoreError, RootsSpec, RunRecord, Side,
+    SideUrls, TableSpec, VerifyOptions, VerifyReport, Watermark,
 };
 use serde::Deserialize;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
@@ -95,6 +95,7 @@ pub(crate) fn spec(mapping: &str, job: &str) -> JobSpec {
         context: sync.context,
         root: sync.root,
         follow: sync.follow,
+        mode: CaptureMode::Trigger,
         key: KeyShape::new(sync.separator.clone(), parts.collect()),
         roots: sync
             .roots
@@ -112,6 +113,7 @@ pub(crate) fn spec(mapping: &str, job: &str) -> JobSpec {
                     Some(events) => events.into_iter().map(event).collect(),
                     None => CaptureEvent::ALL.to_vec(),
                 },
+                cursor: None,
             })
             .collect(),
         tables: sync
