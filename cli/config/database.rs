@@ -9,7 +9,8 @@ use super::{Job, value};
 use banyan_domain::{ContextName, Side};
 use banyan_engine::{KeyShape, PartKind};
 use banyan_sync_jobs::{
-    CaptureEvent, CaptureSpec, JobSpec, Limits, RootsSpec, SideUrls, TableSpec,
+    CaptureEvent, CaptureSpec, JobSpec, Limits, RootsSpec, SideUrls, TableSpec, ValueRules,
+    ZeroDate,
 };
 
 pub(crate) fn read_jobs(root: &Section<'_>, routes: &Routes) -> Vec<Job> {
@@ -36,9 +37,12 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
     let separator = section.or("separator", ":", value::text);
     let parts = key_parts(section);
     let limits = limits(section);
+    let zero_date = section.or("zero-date", "error", ZeroDate::parse);
     let roots = section.sections("roots").iter().filter_map(read_roots).collect();
     let captures = section.sections("capture").iter().filter_map(read_capture).collect();
-    let tables = section.sections("table").iter().filter_map(read_table).collect();
+    let mut round = Vec::new();
+    let sections = section.sections("table");
+    let tables = sections.iter().filter_map(|table| read_table(table, &mut round)).collect();
     section.finish();
     let (name, context) = (name?, context?);
     let Some(places) = routes.places.get(&context.value) else {
@@ -74,6 +78,7 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
         captures,
         tables,
         limits: limits?,
+        values: ValueRules { zero_date: zero_date?, round },
     };
     if let Err(error) = spec.check(Side::New) {
         for problem in error.problems {
@@ -154,12 +159,13 @@ fn read_capture(section: &Section<'_>) -> Option<CaptureSpec> {
     Some(CaptureSpec { side: from?, table: table?.value, key: key?.value, events })
 }
 
-fn read_table(section: &Section<'_>) -> Option<TableSpec> {
+fn read_table(section: &Section<'_>, round: &mut Vec<(String, String)>) -> Option<TableSpec> {
     let to = section.or("to", "new", side);
     let name = section.required("name", "\"conversations\"", value::text);
     let key = section.strings("key");
     let root_column = section.required("root-column", "\"conversation_id\"", value::text);
     let select = section.required("select", "\"SELECT .. WHERE .. IN ({keys})\"", value::text);
+    let rounded = section.strings("round").unwrap_or_default();
     section.finish();
     let Some(key) = key else {
         section.problem(
@@ -167,9 +173,11 @@ fn read_table(section: &Section<'_>) -> Option<TableSpec> {
         );
         return None;
     };
+    let name = name?;
+    round.extend(rounded.into_iter().map(|column| (name.value.clone(), column.value)));
     Some(TableSpec {
         to: to?,
-        name: name?.value,
+        name: name.value,
         key: key.into_iter().map(|found| found.value).collect(),
         root_column: root_column?.value,
         select: select?.value,

@@ -139,8 +139,7 @@ async fn split_moved<'a>(
     upserts: &mut Vec<&'a Vec<Value>>,
 ) -> Result<(), SyncError> {
     let mut there = KeyedRows::default();
-    let columns: Vec<String> =
-        shape.columns.iter().map(|column| target.dialect.name(&column.name)).collect();
+    let columns: Vec<&str> = shape.columns.iter().map(|column| column.exact.as_str()).collect();
     for chunk in inserts.chunks(1_000) {
         let sql = format!(
             "SELECT {} FROM {} WHERE {} FOR UPDATE",
@@ -149,7 +148,7 @@ async fn split_moved<'a>(
             key_condition(target, shape, chunk)?
         );
         for row in target.rows("look for moved rows", sql).await? {
-            let row = aggregate::canonical(shape, row)?;
+            let row = shape.target_row(row)?;
             there
                 .insert(&shape.key, row)
                 .map_err(|source| SyncError::Rows { table: shape.spec.name.clone(), source })?;
@@ -201,11 +200,8 @@ fn push_row(
 ) -> Result<(), SyncError> {
     for (at, (value, column)) in row.iter().zip(&shape.columns).enumerate() {
         sql.push(if at == 0 { '(' } else { ',' });
-        target.dialect.push_literal(value, sql).map_err(|source| SyncError::Value {
-            table: shape.spec.name.clone(),
-            column: column.name.clone(),
-            source,
-        })?;
+        let pushed = target.dialect.push_literal(value, sql);
+        pushed.map_err(|source| shape.refused(row, column, source))?;
     }
     sql.push(')');
     Ok(())

@@ -74,13 +74,21 @@ pub enum SyncError {
         /// What does not fit.
         problem: String,
     },
+    /// Types of the target, or of a select, that are not supported; all of them at once.
+    #[error("map {} columns: {}", problems.len(), problems.join("; "))]
+    Types {
+        /// One per column.
+        problems: Vec<String>,
+    },
     /// A value does not fit its column.
-    #[error("map column `{table}.{column}`")]
+    #[error("map column `{table}.{column}` of row `{row}`")]
     Value {
         /// The target table.
         table: String,
         /// The target column.
         column: String,
+        /// The row's primary key.
+        row: String,
         /// Why.
         #[source]
         source: ValueError,
@@ -165,6 +173,7 @@ impl SyncError {
             | Self::Scheme { .. }
             | Self::NotInstalled { .. }
             | Self::Shape { .. }
+            | Self::Types { .. }
             | Self::Value { .. }
             | Self::Rows { .. }
             | Self::ForeignRoot { .. }
@@ -185,6 +194,7 @@ impl SyncError {
             | Self::Scheme { .. }
             | Self::NotInstalled { .. }
             | Self::Shape { .. }
+            | Self::Types { .. }
             | Self::Value { .. }
             | Self::Rows { .. }
             | Self::ForeignRoot { .. }
@@ -210,8 +220,13 @@ impl SyncError {
             Self::NotInstalled { job, .. } => {
                 format!("banyan sync plan {job} shows the missing DDL; --execute installs it")
             }
+            Self::Types { .. } => {
+                "cast the column in the `select` (`CAST(c AS CHAR)`, `c::text`), or change the \
+                 target's type"
+                    .into()
+            }
+            Self::Value { source, table, column, .. } => value_hint(source, table, column),
             Self::Shape { table, .. }
-            | Self::Value { table, .. }
             | Self::Rows { table, .. }
             | Self::ForeignRoot { table, .. } => {
                 format!("correct the `select` of table `{table}` in banyan.toml")
@@ -244,6 +259,21 @@ impl SyncError {
             cause = inner.source();
         }
         text
+    }
+}
+
+/// What helps against a value that its column cannot store.
+fn value_hint(source: &ValueError, table: &str, column: &str) -> String {
+    match source {
+        ValueError::ZeroDate => {
+            "set `zero-date = \"null\"` (or a moment such as \"1970-01-01 00:00:00\") in the job"
+                .into()
+        }
+        ValueError::Excess { .. } | ValueError::NotExact { .. } => format!(
+            "make `{table}.{column}` large enough, or list it in `round` of table `{table}` if less \
+             is enough (digits are rounded, text is never cut)"
+        ),
+        _ => format!("correct the `select` of table `{table}`, or the type of `{column}`"),
     }
 }
 

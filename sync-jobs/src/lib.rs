@@ -13,6 +13,7 @@ mod aggregate;
 mod apply;
 mod capture;
 mod connection;
+mod decode;
 mod dialect;
 mod drain;
 mod error;
@@ -29,6 +30,7 @@ mod run;
 mod select;
 mod session;
 mod shape;
+mod source_type;
 mod spec;
 mod state;
 mod url;
@@ -48,9 +50,10 @@ pub use row_diff::{ColumnDiff, RowDiff, RowDiffKind};
 pub use run::{RunMode, RunSummary};
 pub use spec::{
     CaptureEvent, CaptureSpec, JobSpec, Limits, RootsSpec, SpecError, SpecProblem, TableSpec,
+    ValueRules,
 };
 pub use url::SideUrls;
 pub use verify::{KeyDiff, VerifyOptions, VerifyReport};
 
 pub use banyan_domain::Side;
-pub use banyan_engine::{KeyShape, PartKind};
+pub use banyan_engine::{KeyShape, PartKind, ZeroDate};

@@ -4,16 +4,17 @@
 //! Whatever does not fit is refused here, by name, before anything is written.
 //!
 //! What must stay true: each column of a select is a column of the target table with a supported type;
-//! primary key and root column are among them.
+//! primary key and root column are among them; all types that do not fit are named at once.
 
 use banyan_domain::Side;
-use banyan_engine::{ColumnKind, RootKey};
+use banyan_engine::{ColumnKind, RootKey, Value, ValueError, ZeroDate};
 
-use crate::connection::{Connection, as_text};
+use crate::connection::{Connection, Described, as_text};
 use crate::dialect::WriteTarget;
 use crate::error::SyncError;
 use crate::select;
-use crate::spec::{JobSpec, TableSpec};
+use crate::source_type::{self, SourceType};
+use crate::spec::{JobSpec, TableSpec, ValueRules};
 
 /// One target table with its columns resolved.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub(crate) struct TableShape {
     pub(crate) key: Vec<usize>,
     /// Position of the root column.
     pub(crate) root: usize,
+    /// What zero dates of the source become.
+    pub(crate) zero_date: ZeroDate,
 }
 
 /// One column.
@@ -32,6 +35,10 @@ pub(crate) struct TableShape {
 pub(crate) struct ColumnShape {
     pub(crate) name: String,
     pub(crate) kind: ColumnKind,
+    /// The target's expression that shows the column exactly.
+    pub(crate) exact: String,
+    /// Whether the mapping lets values be rounded to what the column stores.
+    pub(crate) round: bool,
 }
 
 impl TableShape {
@@ -41,6 +48,71 @@ impl TableShape {
             table: &self.spec.name,
             columns: self.columns.iter().map(|column| column.name.as_str()).collect(),
             key: self.spec.key.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// A row of the source in the canonical form of the target's columns.
+    ///
+    /// # Errors
+    /// A value that its column cannot store, with its place.
+    pub(crate) fn source_row(&self, row: Vec<Value>) -> Result<Vec<Value>, SyncError> {
+        self.row(row, |column, value| {
+            let value = self.zero_date.replace(value, column.kind)?;
+            let value = if column.round { value.rounded(column.kind) } else { value };
+            value.into_canonical(column.kind)
+        })
+    }
+
+    /// A row of the target in canonical form. What somebody else wrote there and has none, such as a zero
+    /// date, is kept as a mark that no canonical value equals, so it is seen as a difference and replaced.
+    ///
+    /// # Errors
+    /// A key column without canonical form: the row could not be matched.
+    pub(crate) fn target_row(&self, row: Vec<Value>) -> Result<Vec<Value>, SyncError> {
+        let keys: Vec<&ColumnShape> =
+            self.key.iter().filter_map(|at| self.columns.get(*at)).collect();
+        self.row(row, |column, value| {
+            let shown = value.canonical_text().map(|text| text.into_owned()).unwrap_or_default();
+            let unfit = format!("\u{fffd} no {}: {shown}", column.kind);
+            match value.into_canonical(column.kind) {
+                Err(error) if keys.iter().any(|key| key.name == column.name) => Err(error),
+                Err(_) => Ok(Value::Text(unfit)),
+                Ok(value) => Ok(value),
+            }
+        })
+    }
+
+    fn row(
+        &self,
+        mut row: Vec<Value>,
+        form: impl Fn(&ColumnShape, Value) -> Result<Value, ValueError>,
+    ) -> Result<Vec<Value>, SyncError> {
+        for (at, column) in self.columns.iter().enumerate() {
+            let Some(place) = row.get_mut(at) else { break };
+            match form(column, std::mem::replace(place, Value::Null)) {
+                Ok(value) => *place = value,
+                Err(source) => return Err(self.refused(&row, column, source)),
+            }
+        }
+        Ok(row)
+    }
+
+    /// The error of one value, with the row's primary key.
+    pub(crate) fn refused(
+        &self,
+        row: &[Value],
+        column: &ColumnShape,
+        source: ValueError,
+    ) -> SyncError {
+        let key = self.key.iter().map(|at| {
+            let text = row.get(*at).and_then(Value::canonical_text);
+            text.map_or_else(|| "?".to_owned(), |text| text.into_owned())
+        });
+        SyncError::Value {
+            table: self.spec.name.clone(),
+            column: column.name.clone(),
+            row: key.collect::<Vec<_>>().join(", "),
+            source,
         }
     }
 
@@ -58,15 +130,24 @@ pub(crate) async fn resolve(
     target: &mut Connection,
 ) -> Result<Vec<TableShape>, SyncError> {
     let mut shapes = Vec::new();
+    let mut problems = Vec::new();
     for table in spec.tables_to(to) {
         let sample = [sample_key(spec)];
         let sql = select::expand(&table.select, source.dialect, &spec.key, &sample)?;
         let act = format!("prepare the select of table `{}`", table.name);
-        let names = source.columns(&act, &sql).await?;
+        let given = source.described(&act, &sql).await?;
         let declared = declared_columns(target, &table.name).await?;
-        shapes.push(resolve_table(table, names, &declared, target)?);
+        let sides = Sides { source, target, rules: &spec.values };
+        shapes.push(resolve_table(table, given, &declared, &sides, &mut problems)?);
     }
-    Ok(shapes)
+    if problems.is_empty() { Ok(shapes) } else { Err(SyncError::Types { problems }) }
+}
+
+/// What a table's columns are resolved by.
+struct Sides<'a> {
+    source: &'a Connection,
+    target: &'a Connection,
+    rules: &'a ValueRules,
 }
 
 /// A key of the right shape, to prepare selects with.
@@ -96,23 +177,36 @@ async fn declared_columns(
 
 fn resolve_table(
     table: &TableSpec,
-    names: Vec<String>,
+    given: Vec<Described>,
     declared: &[(String, String)],
-    target: &Connection,
+    sides: &Sides<'_>,
+    problems: &mut Vec<String>,
 ) -> Result<TableShape, SyncError> {
     let refuse = |problem: String| SyncError::Shape { table: table.name.clone(), problem };
-    let mut columns: Vec<ColumnShape> = Vec::with_capacity(names.len());
-    for name in names {
+    let mut columns: Vec<ColumnShape> = Vec::with_capacity(given.len());
+    let mut judged = Vec::with_capacity(given.len());
+    for described in given {
+        let name = described.name.clone();
         if columns.iter().any(|column| column.name == name) {
             return Err(refuse(format!("the select gives column `{name}` twice")));
         }
         let (_, text) = declared.iter().find(|(column, _)| *column == name).ok_or_else(|| {
             refuse(format!("the select gives column `{name}`, which the table does not have"))
         })?;
-        let kind = target.dialect.column_kind(text).ok_or_else(|| {
-            refuse(format!("type `{text}` of column `{name}` is not supported yet"))
-        })?;
-        columns.push(ColumnShape { name, kind });
+        let place = format!("`{}.{name}`", table.name);
+        let kind = sides.target.dialect.column_kind(text).unwrap_or_else(|| {
+            problems.push(format!("{place} has type `{text}`, which is not supported"));
+            ColumnKind::Any
+        });
+        let fits = source_type::judge(sides.source.engine(), &described, kind);
+        if fits == SourceType::Refused {
+            let wire = described.wire.to_lowercase();
+            problems.push(format!("the select gives type `{wire}` for {place}, cast it"));
+        }
+        let exact = sides.target.dialect.exact(&name, kind);
+        let round = sides.rules.rounds(&table.name, &name);
+        columns.push(ColumnShape { name, kind, exact, round });
+        judged.push((described, fits));
     }
     let position = |name: &str, what: &str| {
         columns
@@ -123,5 +217,10 @@ fn resolve_table(
     let key: Result<Vec<usize>, SyncError> =
         table.key.iter().map(|name| position(name, "key column")).collect();
     let (key, root) = (key?, position(&table.root_column, "root column")?);
-    Ok(TableShape { spec: table.clone(), columns, key, root })
+    for name in sides.rules.rounded_of(&table.name) {
+        position(name, "column of `round`")?;
+    }
+    let mut spec = table.clone();
+    spec.select = source_type::widened(sides.source.engine(), &spec.select, &judged);
+    Ok(TableShape { spec, columns, key, root, zero_date: sides.rules.zero_date.clone() })
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use banyan_domain::Side;
-use banyan_engine::KeyShape;
+use banyan_engine::{KeyShape, ZeroDate};
 
 use crate::select;
 
@@ -37,6 +37,30 @@ pub struct JobSpec {
     pub tables: Vec<TableSpec>,
     /// Sizes and waits.
     pub limits: Limits,
+    /// What becomes of values that a target column cannot store as they are.
+    pub values: ValueRules,
+}
+
+/// What becomes of values that a target column cannot store as they are; by default they are errors.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ValueRules {
+    /// What MySQL's zero dates become.
+    pub zero_date: ZeroDate,
+    /// Columns (table, column) whose values may be rounded to the target's digits.
+    pub round: Vec<(String, String)>,
+}
+
+impl ValueRules {
+    /// Whether values of this column may be rounded.
+    pub(crate) fn rounds(&self, table: &str, column: &str) -> bool {
+        self.rounded_of(table).any(|name| name == column)
+    }
+
+    /// The columns of this table whose values may be rounded.
+    pub(crate) fn rounded_of(&self, table: &str) -> impl Iterator<Item = &str> {
+        let of_table = self.round.iter().filter(move |(of, _)| of == table);
+        of_table.map(|(_, column)| column.as_str())
+    }
 }
 
 /// How to enumerate the root keys of one side.
@@ -277,6 +301,7 @@ mod tests {
                 select: "SELECT id FROM users WHERE id IN ({keys.1})".to_owned(),
             }],
             limits: Limits::default(),
+            values: ValueRules::default(),
         };
         let places: Vec<String> =
             job.check(Side::New).unwrap_err().problems.into_iter().map(|p| p.place).collect();

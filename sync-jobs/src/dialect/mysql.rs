@@ -5,8 +5,9 @@
 //! What must stay true: an upsert is used only for rows known by primary key, because
 //! `ON DUPLICATE KEY UPDATE` matches any unique key; `REPLACE` is never used, it deletes children.
 
-use banyan_engine::{ColumnKind, KeyPart, PartKind, Value, ValueError};
+use banyan_engine::{ColumnKind, JsonNumbers, KeyPart, PartKind, TextLimit, Value, ValueError};
 
+use super::declared::Declared;
 use super::{Dialect, Existing, KeyRow, WriteTarget, insert_into, push_hex, quoted_name, write_to};
 use crate::capture::{self, CaptureObject};
 use crate::spec::{CaptureEvent, CaptureSpec};
@@ -145,7 +146,7 @@ impl Dialect for MySql {
 
     fn list_columns(&self, table: &str) -> String {
         format!(
-            "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS WHERE {} \
+            "SELECT COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS WHERE {} \
              ORDER BY ORDINAL_POSITION",
             in_schema(table)
         )
@@ -156,22 +157,54 @@ impl Dialect for MySql {
     }
 
     fn column_kind(&self, declared: &str) -> Option<ColumnKind> {
-        let kind = match declared.to_ascii_lowercase().as_str() {
-            "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "year" => ColumnKind::Integer,
-            "decimal" => ColumnKind::Decimal,
-            "double" => ColumnKind::Float,
-            "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" => {
-                ColumnKind::Text
+        let declared = Declared::parse(declared);
+        let unsigned = declared.name.contains("unsigned");
+        let integer = |bits| Some(ColumnKind::Integer { bits, unsigned });
+        let text = |bytes| Some(ColumnKind::Text { limit: TextLimit::Bytes(bytes) });
+        match declared.word() {
+            "tinyint" => integer(8),
+            "smallint" => integer(16),
+            "mediumint" => integer(24),
+            "int" => integer(32),
+            "bigint" => integer(64),
+            "bit" => Some(ColumnKind::Integer { bits: declared.number(0, 1)?, unsigned: true }),
+            "year" => Some(ColumnKind::Year),
+            "decimal" => {
+                let (digits, scale) = (declared.number(0, 10)?, declared.number(1, 0)?);
+                Some(ColumnKind::Decimal { digits, scale })
             }
-            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
-                ColumnKind::Bytes
+            // With a number of digits these round in a way of their own.
+            "float" if declared.numbers.is_empty() => Some(ColumnKind::Real),
+            "double" if declared.numbers.is_empty() => Some(ColumnKind::Float),
+            "char" => Some(ColumnKind::Char { length: declared.number(0, 1)? }),
+            "varchar" => {
+                Some(ColumnKind::Text { limit: TextLimit::Chars(declared.number(0, u32::MAX)?) })
             }
-            "datetime" | "timestamp" => ColumnKind::Timestamp,
-            "date" => ColumnKind::Date,
-            "uuid" => ColumnKind::Uuid,
-            _ => return None,
-        };
-        Some(kind)
+            "tinytext" => text(255),
+            "text" => text(65_535),
+            "mediumtext" => text(16_777_215),
+            "longtext" => text(u32::MAX),
+            "enum" => Some(ColumnKind::TEXT),
+            "set" => Some(ColumnKind::Set),
+            "binary" => Some(ColumnKind::Binary { length: declared.number(0, 1)? }),
+            "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+                Some(ColumnKind::Bytes)
+            }
+            "datetime" | "timestamp" => {
+                Some(ColumnKind::Timestamp { digits: declared.number(0, 0)? })
+            }
+            "date" => Some(ColumnKind::Date),
+            "time" => Some(ColumnKind::Time { digits: declared.number(0, 0)?, span: true }),
+            "uuid" => Some(ColumnKind::Uuid),
+            "json" => Some(ColumnKind::Json { numbers: JsonNumbers::Machine }),
+            _ => None,
+        }
+    }
+
+    fn exact(&self, column: &str, kind: ColumnKind) -> String {
+        let name = self.name(column);
+        // A FLOAT is shown with six digits; as a double it is shown with all of them.
+        if kind == ColumnKind::Real { format!("{name} + 0e0") } else { name }
     }
 
     fn insert_ignore(&self) -> (&'static str, &'static str) {

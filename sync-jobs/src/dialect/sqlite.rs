@@ -3,7 +3,7 @@
 //! What must stay true: nothing here changes settings of somebody's database file (journal mode stays
 //! what it is).
 
-use banyan_engine::{ColumnKind, PartKind, Value, ValueError};
+use banyan_engine::{ColumnKind, JsonNumbers, PartKind, UNLIMITED, Value, ValueError};
 
 use super::{
     Dialect, Existing, KeyRow, WriteTarget, insert_into, key_columns, on_conflict, push_hex,
@@ -48,7 +48,8 @@ impl Dialect for Sqlite {
                 into.push_str(&number.to_string());
             }
             Value::Float(bits) => match f64::from_bits(*bits) {
-                number if number.is_nan() => into.push_str("NULL"),
+                // SQLite would store NULL.
+                number if number.is_nan() => return Err(ValueError::Range { engine: "sqlite" }),
                 number if number.is_infinite() => {
                     into.push_str(if number > 0.0 { "9e999" } else { "-9e999" });
                 }
@@ -145,19 +146,28 @@ impl Dialect for Sqlite {
     fn column_kind(&self, declared: &str) -> Option<ColumnKind> {
         let declared = declared.to_ascii_uppercase();
         let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
-        let kind = match () {
-            () if has(&["INT"]) => ColumnKind::Integer,
-            () if has(&["CHAR", "CLOB", "TEXT", "JSON"]) => ColumnKind::Text,
-            () if has(&["BLOB"]) => ColumnKind::Bytes,
-            () if has(&["REAL", "FLOA", "DOUB"]) => ColumnKind::Float,
-            () if has(&["BOOL"]) => ColumnKind::Bool,
-            () if has(&["DATETIME", "TIMESTAMP"]) => ColumnKind::Timestamp,
-            () if has(&["DATE"]) => ColumnKind::Date,
-            () if has(&["UUID"]) => ColumnKind::Uuid,
-            () if has(&["DEC", "NUMERIC"]) => ColumnKind::Decimal,
-            () => ColumnKind::Any,
-        };
-        Some(kind)
+        // The order is that of SQLite's own rules of affinity, as far as they decide.
+        match () {
+            () if declared.is_empty() => Some(ColumnKind::Any),
+            () if has(&["INT"]) => Some(ColumnKind::INTEGER),
+            () if has(&["CHAR", "CLOB", "TEXT"]) => Some(ColumnKind::TEXT),
+            () if has(&["BLOB"]) => Some(ColumnKind::Bytes),
+            () if has(&["REAL", "FLOA", "DOUB"]) => Some(ColumnKind::Float),
+            () if has(&["BOOL"]) => Some(ColumnKind::Bool),
+            () if has(&["DATETIME", "TIMESTAMP"]) => {
+                Some(ColumnKind::Timestamp { digits: u8::MAX })
+            }
+            () if has(&["DATE"]) => Some(ColumnKind::Date),
+            () if has(&["TIME"]) => Some(ColumnKind::Time { digits: u8::MAX, span: true }),
+            () if has(&["UUID"]) => Some(ColumnKind::Uuid),
+            () if has(&["JSON"]) => Some(ColumnKind::Json { numbers: JsonNumbers::Machine }),
+            // Stored as a float unless it is a whole number: fifteen digits come back.
+            () if has(&["DEC", "NUMERIC"]) => {
+                Some(ColumnKind::Decimal { digits: 15, scale: UNLIMITED })
+            }
+            // Numeric affinity: the text `007` would become the number 7.
+            () => None,
+        }
     }
 
     fn insert_ignore(&self) -> (&'static str, &'static str) {
