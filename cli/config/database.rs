@@ -9,8 +9,8 @@ use super::{Job, value};
 use banyan_domain::{ContextName, Side};
 use banyan_engine::{KeyShape, PartKind};
 use banyan_sync_jobs::{
-    CaptureEvent, CaptureSpec, JobSpec, Limits, RootsSpec, SideUrls, TableSpec, ValueRules,
-    ZeroDate,
+    CaptureEvent, CaptureSpec, DriftClass, DriftPolicy, JobSpec, Limits, RootsSpec, Rules,
+    SideUrls, TableSpec, ZeroDate,
 };
 
 pub(crate) fn read_jobs(root: &Section<'_>, routes: &Routes) -> Vec<Job> {
@@ -37,6 +37,7 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
     let separator = section.or("separator", ":", value::text);
     let parts = key_parts(section);
     let limits = limits(section);
+    let drift = read_drift(section);
     let zero_date = section.or("zero-date", "error", ZeroDate::parse);
     let roots = section.sections("roots").iter().filter_map(read_roots).collect();
     let captures = section.sections("capture").iter().filter_map(read_capture).collect();
@@ -78,7 +79,7 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
         captures,
         tables,
         limits: limits?,
-        values: ValueRules { zero_date: zero_date?, round },
+        rules: Rules { zero_date: zero_date?, round, drift: drift? },
     };
     if let Err(error) = spec.check(Side::New) {
         for problem in error.problems {
@@ -107,6 +108,26 @@ fn key_parts(section: &Section<'_>) -> Option<Vec<PartKind>> {
         }
     }
     Some(parts)
+}
+
+fn read_drift(section: &Section<'_>) -> Option<DriftPolicy> {
+    let Some(words) = section.strings("continue-on-drift") else {
+        return Some(DriftPolicy::default());
+    };
+    let mut continued = Vec::new();
+    for found in words {
+        let Some(class) = DriftClass::from_word(&found.value) else {
+            let known: Vec<String> =
+                DriftClass::CHOOSABLE.iter().map(|class| format!("`{}`", class.as_str())).collect();
+            section.problem(Problem::error(
+                found.span,
+                format!("drift must be one of {}, found `{}`", known.join(", "), found.value),
+            ));
+            return None;
+        };
+        continued.push(class);
+    }
+    Some(DriftPolicy { continued })
 }
 
 fn limits(section: &Section<'_>) -> Option<Limits> {

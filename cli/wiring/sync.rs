@@ -18,7 +18,10 @@ use std::time::{Duration, Instant};
 
 /// A sync error as a failure.
 pub(crate) fn failure(job: &str, error: &SyncError) -> Failure {
-    let exit = if matches!(error, SyncError::LeaseHeld { .. } | SyncError::Fenced { .. }) {
+    let exit = if matches!(
+        error,
+        SyncError::LeaseHeld { .. } | SyncError::Fenced { .. } | SyncError::Drift { .. }
+    ) {
         Exit::Refused
     } else if error.is_unreachable() {
         Exit::Unreachable

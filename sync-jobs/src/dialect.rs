@@ -162,6 +162,8 @@ pub(crate) trait Dialect: Send + Sync {
     fn drop_trigger(&self, trigger: &str, table: &str) -> Vec<String>;
     /// Lists a table's columns: name, declared type with its sizes.
     fn list_columns(&self, table: &str) -> String;
+    /// Lists a table's columns as they are declared: name, type, collation, place in the primary key.
+    fn table_form(&self, table: &str) -> String;
     /// Whether a table of the current schema exists: one row if so.
     fn find_table(&self, table: &str) -> String;
     /// What a declared type stores; `None` if it is not supported.

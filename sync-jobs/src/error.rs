@@ -66,6 +66,14 @@ pub enum SyncError {
         /// What is missing.
         what: String,
     },
+    /// Tables are not as they were when somebody accepted them.
+    #[error("go on with job `{job}`: its tables changed: {}", changes.join(", "))]
+    Drift {
+        /// The job.
+        job: String,
+        /// What changed.
+        changes: Vec<String>,
+    },
     /// The target has no such table or column, or the select does not give it.
     #[error("map to table `{table}`: {problem}")]
     Shape {
@@ -172,6 +180,7 @@ impl SyncError {
             Self::Spec { .. }
             | Self::Scheme { .. }
             | Self::NotInstalled { .. }
+            | Self::Drift { .. }
             | Self::Shape { .. }
             | Self::Types { .. }
             | Self::Value { .. }
@@ -193,6 +202,7 @@ impl SyncError {
             Self::Spec { .. }
             | Self::Scheme { .. }
             | Self::NotInstalled { .. }
+            | Self::Drift { .. }
             | Self::Shape { .. }
             | Self::Types { .. }
             | Self::Value { .. }
@@ -220,6 +230,10 @@ impl SyncError {
             Self::NotInstalled { job, .. } => {
                 format!("banyan sync plan {job} shows the missing DDL; --execute installs it")
             }
+            Self::Drift { job, .. } => format!(
+                "banyan sync plan {job} shows the change; --execute accepts it and compares \
+                 everything again"
+            ),
             Self::Types { .. } => {
                 "cast the column in the `select` (`CAST(c AS CHAR)`, `c::text`), or change the \
                  target's type"

@@ -14,6 +14,7 @@ use crate::capture::{self, CaptureGap, InstalledTrigger};
 use crate::connection::{Connection, as_text};
 use crate::drain;
 use crate::error::SyncError;
+use crate::form;
 use crate::job::{Job, JobInner};
 use crate::plan::PlanCapture;
 
@@ -38,7 +39,7 @@ pub struct UninstallReport {
 pub(crate) struct Missing {
     /// In the order in which it has to be made.
     pub(crate) steps: Vec<PlanCapture>,
-    /// Whether a trigger is among it.
+    /// Whether a trigger is among it, or a change of tables to accept: everything is to be compared.
     pub(crate) capture: bool,
 }
 
@@ -100,6 +101,11 @@ impl Job {
                 statements.push((job.to, sql));
             }
         }
+        if exists(&mut target, "by_shape").await? {
+            let sql = form::forget_sql(job);
+            target.run("forget the accepted tables", &sql).await?;
+            statements.push((job.to, sql));
+        }
         Ok(UninstallReport { statements })
     }
 }
@@ -112,13 +118,10 @@ pub(crate) async fn missing(
 ) -> Result<Missing, SyncError> {
     let mut steps = Vec::new();
     let has_tables = exists(target, "by_state").await? && exists(target, "by_copy").await?;
-    if !has_tables {
+    if !has_tables || !exists(target, "by_shape").await? {
         let statements = owned(target.dialect.state_ddl());
-        steps.push(PlanCapture {
-            side: job.to,
-            object: "tables by_state, by_copy".into(),
-            statements,
-        });
+        let object = "tables by_state, by_copy, by_shape".into();
+        steps.push(PlanCapture { side: job.to, object, statements });
     }
     if !has_tables || job.state.load(target).await?.is_none() {
         let statements = vec![job.state.create_sql(target.dialect)];
@@ -128,8 +131,11 @@ pub(crate) async fn missing(
         let statements = owned(source.dialect.change_ddl());
         steps.push(PlanCapture { side: job.from(), object: "table by_change".into(), statements });
     }
+    let accepts = form::step(job, source, target).await?;
     let gap = gap(job, source).await?;
-    let capture = !gap.is_empty();
+    // An ALTER fires no trigger: rows may differ although nothing was marked.
+    let capture = !gap.is_empty() || accepts.is_some();
+    steps.extend(accepts);
     steps.extend(gap_steps(job, source, gap));
     Ok(Missing { steps, capture })
 }

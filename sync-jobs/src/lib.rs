@@ -17,6 +17,7 @@ mod decode;
 mod dialect;
 mod drain;
 mod error;
+mod form;
 mod install;
 mod job;
 mod listing;
@@ -49,11 +50,10 @@ pub use progress::{
 pub use row_diff::{ColumnDiff, RowDiff, RowDiffKind};
 pub use run::{RunMode, RunSummary};
 pub use spec::{
-    CaptureEvent, CaptureSpec, JobSpec, Limits, RootsSpec, SpecError, SpecProblem, TableSpec,
-    ValueRules,
+    CaptureEvent, CaptureSpec, JobSpec, Limits, RootsSpec, Rules, SpecError, SpecProblem, TableSpec,
 };
 pub use url::SideUrls;
 pub use verify::{KeyDiff, VerifyOptions, VerifyReport};
 
 pub use banyan_domain::Side;
-pub use banyan_engine::{KeyShape, PartKind, ZeroDate};
+pub use banyan_engine::{DriftClass, DriftPolicy, KeyShape, PartKind, ZeroDate};

@@ -16,6 +16,7 @@ use crate::apply::{Applier, Batch};
 use crate::connection::{Connection, TooHeavy};
 use crate::drain::{self, Changes};
 use crate::error::SyncError;
+use crate::form;
 use crate::install;
 use crate::job::JobInner;
 use crate::listing::WorkList;
@@ -69,6 +70,9 @@ impl<'p> Session<'p> {
         let mut source = job.connect_source().await?;
         let mut target = job.connect_target().await?;
         check_installed(&job, &mut source, &mut target).await?;
+        for note in form::check(&job, &mut source, &mut target).await? {
+            tracing::warn!(job = %job.spec.name, change = %note, "a table changed, going on");
+        }
         let shapes = shape::resolve(&job.spec, job.to, &mut source, &mut target).await?;
         let lease = job.state.acquire(&mut target, holder, job.ttl_ms()).await?;
         let state = job.state.load(&mut target).await?.ok_or_else(|| job.state.missing())?;
@@ -113,6 +117,7 @@ impl<'p> Session<'p> {
         }
         if self.captured.elapsed() > CAPTURE_CHECK_EVERY {
             check_capture(&self.job, &mut self.source).await?;
+            form::check(&self.job, &mut self.source, &mut self.target).await?;
             self.captured = Instant::now();
             // Somebody may have asked for a new listing (install after a lost trigger).
             self.reload().await?;

@@ -14,7 +14,7 @@ use crate::dialect::WriteTarget;
 use crate::error::SyncError;
 use crate::select;
 use crate::source_type::{self, SourceType};
-use crate::spec::{JobSpec, TableSpec, ValueRules};
+use crate::spec::{JobSpec, Rules, TableSpec};
 
 /// One target table with its columns resolved.
 #[derive(Debug, Clone)]
@@ -69,16 +69,14 @@ impl TableShape {
     /// # Errors
     /// A key column without canonical form: the row could not be matched.
     pub(crate) fn target_row(&self, row: Vec<Value>) -> Result<Vec<Value>, SyncError> {
-        let keys: Vec<&ColumnShape> =
-            self.key.iter().filter_map(|at| self.columns.get(*at)).collect();
-        self.row(row, |column, value| {
-            let shown = value.canonical_text().map(|text| text.into_owned()).unwrap_or_default();
-            let unfit = format!("\u{fffd} no {}: {shown}", column.kind);
-            match value.into_canonical(column.kind) {
-                Err(error) if keys.iter().any(|key| key.name == column.name) => Err(error),
-                Err(_) => Ok(Value::Text(unfit)),
-                Ok(value) => Ok(value),
-            }
+        let is_key = |column: &ColumnShape| {
+            let mut keys = self.key.iter().filter_map(|at| self.columns.get(*at));
+            keys.any(|key| key.name == column.name)
+        };
+        self.row(row, |column, value| match value.into_canonical(column.kind) {
+            Err(error) if is_key(column) => Err(error),
+            Err(_) => Ok(Value::Text(format!("\u{fffd} no {} \u{fffd}", column.kind))),
+            Ok(value) => Ok(value),
         })
     }
 
@@ -137,7 +135,7 @@ pub(crate) async fn resolve(
         let act = format!("prepare the select of table `{}`", table.name);
         let given = source.described(&act, &sql).await?;
         let declared = declared_columns(target, &table.name).await?;
-        let sides = Sides { source, target, rules: &spec.values };
+        let sides = Sides { source, target, rules: &spec.rules };
         shapes.push(resolve_table(table, given, &declared, &sides, &mut problems)?);
     }
     if problems.is_empty() { Ok(shapes) } else { Err(SyncError::Types { problems }) }
@@ -147,7 +145,7 @@ pub(crate) async fn resolve(
 struct Sides<'a> {
     source: &'a Connection,
     target: &'a Connection,
-    rules: &'a ValueRules,
+    rules: &'a Rules,
 }
 
 /// A key of the right shape, to prepare selects with.

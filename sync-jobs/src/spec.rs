@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use banyan_domain::Side;
-use banyan_engine::{KeyShape, ZeroDate};
+use banyan_engine::{DriftPolicy, KeyShape, ZeroDate};
 
 use crate::select;
 
@@ -37,20 +37,22 @@ pub struct JobSpec {
     pub tables: Vec<TableSpec>,
     /// Sizes and waits.
     pub limits: Limits,
-    /// What becomes of values that a target column cannot store as they are.
-    pub values: ValueRules,
+    /// What becomes of values that do not fit, and of tables that change.
+    pub rules: Rules,
 }
 
-/// What becomes of values that a target column cannot store as they are; by default they are errors.
+/// What becomes of values that a column cannot store as they are, and of tables that change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ValueRules {
+pub struct Rules {
     /// What MySQL's zero dates become.
     pub zero_date: ZeroDate,
     /// Columns (table, column) whose values may be rounded to the target's digits.
     pub round: Vec<(String, String)>,
+    /// With which changes of its tables the job goes on.
+    pub drift: DriftPolicy,
 }
 
-impl ValueRules {
+impl Rules {
     /// Whether values of this column may be rounded.
     pub(crate) fn rounds(&self, table: &str, column: &str) -> bool {
         self.rounded_of(table).any(|name| name == column)
@@ -301,7 +303,7 @@ mod tests {
                 select: "SELECT id FROM users WHERE id IN ({keys.1})".to_owned(),
             }],
             limits: Limits::default(),
-            values: ValueRules::default(),
+            rules: Rules::default(),
         };
         let places: Vec<String> =
             job.check(Side::New).unwrap_err().problems.into_iter().map(|p| p.place).collect();

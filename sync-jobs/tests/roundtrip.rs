@@ -542,8 +542,8 @@ async fn the_mapping_may_say_what_becomes_of_digits_and_zero_dates() {
         );
         new.run(&table).await;
         let mut spec = facts_job(&["amount", "at", "day"]);
-        spec.values.zero_date = ZeroDate::parse("1970-01-01 00:00:00").unwrap();
-        spec.values.round = ["amount", "at"].map(|c| ("copies".to_owned(), c.to_owned())).to_vec();
+        spec.rules.zero_date = ZeroDate::parse("1970-01-01 00:00:00").unwrap();
+        spec.rules.round = ["amount", "at"].map(|c| ("copies".to_owned(), c.to_owned())).to_vec();
         let job = open(spec, &legacy, &new);
         job.install().await.unwrap();
         assert_eq!(once(&job).await.unwrap(), 2);
@@ -622,7 +622,7 @@ async fn what_somebody_else_wrote_into_the_target_is_seen_and_replaced() {
     legacy.run("INSERT INTO facts VALUES (1, '2014-06-12 10:00:00'), (2, NULL)").await;
     new.run("CREATE TABLE copies (id BIGINT PRIMARY KEY, at DATETIME)").await;
     let mut spec = facts_job(&["at"]);
-    spec.values.zero_date = ZeroDate::Null;
+    spec.rules.zero_date = ZeroDate::Null;
     let job = open(spec, &legacy, &new);
     job.install().await.unwrap();
     assert_eq!(once(&job).await.unwrap(), 2);

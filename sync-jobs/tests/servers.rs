@@ -273,7 +273,7 @@ fn notes(from: Side) -> JobSpec {
                 .to_owned(),
         }],
         limits: Limits { lease_ttl: Duration::from_millis(1_500), ..Limits::default() },
-        values: banyan_sync_jobs::ValueRules::default(),
+        rules: banyan_sync_jobs::Rules::default(),
     }
 }
 

@@ -29,7 +29,7 @@ const CHANGE: [&str; 1] = ["CREATE TABLE IF NOT EXISTS by_change (\
      at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), KEY by_change_job (job, seq)) \
      ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"];
 
-const STATE: [&str; 2] = [
+const STATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS by_state (job VARCHAR(32) NOT NULL, \
      direction VARCHAR(8) NOT NULL, phase VARCHAR(16) NOT NULL, cursor_key VARBINARY(512), \
      roots_total BIGINT NOT NULL, roots_done BIGINT NOT NULL, lease_holder VARCHAR(128), \
@@ -41,6 +41,10 @@ const STATE: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS by_copy (list_name VARCHAR(96) NOT NULL, \
      k VARBINARY(512) NOT NULL, PRIMARY KEY (list_name, k)) \
      ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4",
+    "CREATE TABLE IF NOT EXISTS by_shape (job VARCHAR(32) NOT NULL, direction VARCHAR(8) NOT NULL, \
+     side VARCHAR(8) NOT NULL, table_name VARCHAR(192) NOT NULL, form LONGTEXT NOT NULL, \
+     PRIMARY KEY (job, direction, side, table_name)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 \
+     COLLATE utf8mb4_bin",
 ];
 
 impl Dialect for MySql {
@@ -149,6 +153,17 @@ impl Dialect for MySql {
             "SELECT COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS WHERE {} \
              ORDER BY ORDINAL_POSITION",
             in_schema(table)
+        )
+    }
+
+    fn table_form(&self, table: &str) -> String {
+        format!(
+            "SELECT c.COLUMN_NAME, c.COLUMN_TYPE, COALESCE(c.COLLATION_NAME, ''), \
+             COALESCE(k.ORDINAL_POSITION, 0) FROM information_schema.COLUMNS c \
+             LEFT JOIN information_schema.KEY_COLUMN_USAGE k ON k.CONSTRAINT_NAME = 'PRIMARY' \
+             AND k.TABLE_SCHEMA = c.TABLE_SCHEMA AND k.TABLE_NAME = c.TABLE_NAME \
+             AND k.COLUMN_NAME = c.COLUMN_NAME WHERE {} ORDER BY c.ORDINAL_POSITION",
+            in_schema(table).replace("TABLE_", "c.TABLE_")
         )
     }
 

@@ -31,7 +31,7 @@ const CHANGE: [&str; 2] = [
     "CREATE INDEX IF NOT EXISTS by_change_job ON by_change (job, seq)",
 ];
 
-const STATE: [&str; 2] = [
+const STATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS by_state (job text NOT NULL, direction text NOT NULL, \
      phase text NOT NULL, cursor_key text COLLATE \"C\", roots_total bigint NOT NULL, \
      roots_done bigint NOT NULL, lease_holder text, lease_epoch bigint NOT NULL, \
@@ -41,6 +41,9 @@ const STATE: [&str; 2] = [
      PRIMARY KEY (job, direction))",
     "CREATE TABLE IF NOT EXISTS by_copy (list_name text NOT NULL, k text COLLATE \"C\" NOT NULL, \
      PRIMARY KEY (list_name, k))",
+    "CREATE TABLE IF NOT EXISTS by_shape (job text NOT NULL, direction text NOT NULL, \
+     side text NOT NULL, table_name text NOT NULL, form text NOT NULL, \
+     PRIMARY KEY (job, direction, side, table_name))",
 ];
 
 impl Dialect for Postgres {
@@ -148,6 +151,19 @@ impl Dialect for Postgres {
              WHEN 'd' THEN format_type(t.typbasetype, t.typtypmod) \
              ELSE format_type(a.atttypid, a.atttypmod) END \
              FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = to_regclass({quoted}) AND a.attnum > 0 AND NOT a.attisdropped \
+             ORDER BY a.attnum"
+        )
+    }
+
+    fn table_form(&self, table: &str) -> String {
+        let mut quoted = String::new();
+        push_quoted(&self.name(table), &mut quoted);
+        format!(
+            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), \
+             COALESCE(l.collname::text, ''), COALESCE(array_position(i.indkey::int2[], a.attnum), -1) + 1 \
+             FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation \
+             LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary \
+             WHERE a.attrelid = to_regclass({quoted}) AND a.attnum > 0 AND NOT a.attisdropped \
              ORDER BY a.attnum"
         )
     }

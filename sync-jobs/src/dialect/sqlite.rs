@@ -21,7 +21,7 @@ const CHANGE: [&str; 2] = [
     "CREATE INDEX IF NOT EXISTS by_change_job ON by_change (job, seq)",
 ];
 
-const STATE: [&str; 2] = [
+const STATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS by_state (job TEXT NOT NULL, direction TEXT NOT NULL, \
      phase TEXT NOT NULL, cursor_key TEXT, roots_total INTEGER NOT NULL, \
      roots_done INTEGER NOT NULL, lease_holder TEXT, lease_epoch INTEGER NOT NULL, \
@@ -31,6 +31,9 @@ const STATE: [&str; 2] = [
      PRIMARY KEY (job, direction))",
     "CREATE TABLE IF NOT EXISTS by_copy (list_name TEXT NOT NULL, k TEXT NOT NULL, \
      PRIMARY KEY (list_name, k)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS by_shape (job TEXT NOT NULL, direction TEXT NOT NULL, \
+     side TEXT NOT NULL, table_name TEXT NOT NULL, form TEXT NOT NULL, \
+     PRIMARY KEY (job, direction, side, table_name))",
 ];
 
 impl Dialect for Sqlite {
@@ -135,6 +138,17 @@ impl Dialect for Sqlite {
         let mut quoted = String::new();
         push_quoted(table, &mut quoted);
         format!("SELECT name, type FROM pragma_table_info({quoted}) ORDER BY cid")
+    }
+
+    fn table_form(&self, table: &str) -> String {
+        let mut quoted = String::new();
+        push_quoted(table, &mut quoted);
+        // Only the collation of a key can be read; it is the one that can make two rows one.
+        format!(
+            "SELECT c.name, c.type, COALESCE((SELECT x.coll FROM pragma_index_list({quoted}) AS l, \
+             pragma_index_xinfo(l.name) AS x WHERE l.origin = 'pk' AND x.key = 1 \
+             AND x.name = c.name), ''), c.pk FROM pragma_table_info({quoted}) AS c ORDER BY c.cid"
+        )
     }
 
     fn find_table(&self, table: &str) -> String {

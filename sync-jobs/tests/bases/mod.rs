@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use banyan_sync_jobs::{
-    CaptureEvent, CaptureSpec, JobSpec, KeyShape, Limits, PartKind, RootsSpec, Side, TableSpec,
-    ValueRules,
+    CaptureEvent, CaptureSpec, JobSpec, KeyShape, Limits, PartKind, RootsSpec, Rules, Side,
+    TableSpec,
 };
 use banyan_test_servers::{Server, or_skip};
 use sqlx::mysql::MySqlConnectOptions;
@@ -184,6 +184,6 @@ pub(crate) fn facts_job(columns: &[&str]) -> JobSpec {
             ),
         }],
         limits: Limits { lease_ttl: Duration::from_millis(1_500), ..Limits::default() },
-        values: ValueRules::default(),
+        rules: Rules::default(),
     }
 }

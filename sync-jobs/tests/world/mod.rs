@@ -115,7 +115,7 @@ pub(crate) fn spec(mapping: &str, job: &str) -> JobSpec {
             })
             .collect(),
         limits: Limits { lease_ttl: Duration::from_millis(1_500), ..Limits::default() },
-        values: banyan_sync_jobs::ValueRules::default(),
+        rules: banyan_sync_jobs::Rules::default(),
     }
 }
 
