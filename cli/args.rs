@@ -113,7 +113,7 @@ pub(crate) enum Command {
     /// Shadow reads: report, gate, and diff of any two answers
     #[command(subcommand)]
     Shadow(ShadowCommand),
-    /// Sync jobs: plan, run, verify
+    /// Sync jobs: plan, run, verify, doctor
     #[command(subcommand)]
     Sync(SyncCommand),
     /// Events: the forwarder, its state and quarantine, parity, handover, insertion
@@ -426,6 +426,26 @@ Installing triggers changes the source database: it needs --execute the first ti
         after_long_help = "Examples:\n  banyan sync verify\n  banyan sync verify messages --json\n\nExit 1 on drift, 4 when keys never got quiet."
     )]
     Verify(JobArgs),
+    /// Look for what could make a job lose changes, stop, or hurt the application
+    Doctor(DoctorArgs),
+}
+
+/// `banyan sync doctor`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  banyan sync doctor                     both sides of every job: keys, cascades, charsets, rights, clocks
+  banyan sync doctor messages --json
+  banyan sync doctor messages --sample   also measures what the triggers cost a writer
+
+Changes nothing; --sample works on a scratch table of its own and drops it.
+Exit 0 when nothing fails, also with warnings; 1 when something does; 6 without a connection.")]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// Measure the cost of the capture triggers in a scratch copy of a captured table
+    #[arg(long)]
+    pub(crate) sample: bool,
 }
 
 /// `banyan audit`

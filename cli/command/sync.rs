@@ -1,4 +1,6 @@
-//! `banyan sync plan|run|verify`.
+//! `banyan sync plan|run|verify|doctor`.
+
+mod doctor;
 
 use crate::args::{JobArgs, SyncCommand};
 use crate::config::{Config, Job as ConfiguredJob};
@@ -26,6 +28,7 @@ pub(crate) async fn run(
             run_jobs(config, job, mode, *execute, output).await
         }
         SyncCommand::Verify(which) => verify(config, which, output).await,
+        SyncCommand::Doctor(args) => doctor::run(config, args, output).await,
     }
 }
 

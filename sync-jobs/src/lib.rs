@@ -15,6 +15,7 @@ mod capture;
 mod connection;
 mod decode;
 mod dialect;
+mod doctor;
 mod drain;
 mod error;
 mod form;
@@ -38,6 +39,7 @@ mod url;
 mod verify;
 
 pub use dialect::Engine;
+pub use doctor::{DoctorCheck, DoctorOptions, DoctorReport, Finding};
 pub use error::SyncError;
 pub use install::{InstallReport, UninstallReport};
 pub use job::{Job, Ports};
