@@ -114,7 +114,7 @@ pub(crate) enum Command {
     /// Shadow reads: report, gate, and diff of any two answers
     #[command(subcommand)]
     Shadow(ShadowCommand),
-    /// Sync jobs: plan, install, run, verify, conflicts
+    /// Sync jobs: plan, install, run, verify, conflicts, doctor
     #[command(subcommand)]
     Sync(SyncCommand),
     /// Events: the forwarder, its state and quarantine, parity, handover, insertion
@@ -495,6 +495,26 @@ Look at them first: banyan sync conflicts. To keep what the other side wrote, wr
         #[arg(long, value_name = "SIDE", default_value = "new", value_parser = side)]
         to: Side,
     },
+    /// Look for what could make a job lose changes, stop, or hurt the application
+    Doctor(DoctorArgs),
+}
+
+/// `banyan sync doctor`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  banyan sync doctor                     both sides of every job: keys, cascades, charsets, rights, clocks
+  banyan sync doctor messages --json
+  banyan sync doctor messages --sample   also measures what the triggers cost a writer
+
+Changes nothing; --sample works on a scratch table of its own and drops it.
+Exit 0 when nothing fails, also with warnings; 1 when something does; 6 without a connection.")]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// Measure the cost of the capture triggers in a scratch copy of a captured table
+    #[arg(long)]
+    pub(crate) sample: bool,
 }
 
 /// `banyan audit`

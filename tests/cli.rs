@@ -63,6 +63,7 @@ pub(crate) const COMMANDS: &[&str] = &[
     "shadow import",
     "shadow replay",
     "sync",
+    "sync doctor",
     "sync plan",
     "sync install",
     "sync uninstall",
@@ -307,11 +308,15 @@ select = "SELECT id FROM users WHERE id IN ({keys.1})"
 /// An outbox of which nothing is known yet, made by the printed statements.
 fn make_outbox(folder: &Folder, file: &str) {
     let ddl = folder.command(&["events", "outbox", "ddl", "sqlite"]).output().unwrap().stdout;
-    let ddl = String::from_utf8(ddl).unwrap();
+    execute(folder, file, String::from_utf8(ddl).unwrap());
+}
+
+/// Runs statements on a SQLite file, which is made if it is not there.
+fn execute(folder: &Folder, file: &str, sql: String) {
     let url = format!("sqlite:{}?mode=rwc", folder.file(file).display());
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
-        sqlx::raw_sql(sqlx::AssertSqlSafe(ddl)).execute(&mut database).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut database).await.unwrap();
         database.close().await.unwrap();
     });
 }
@@ -335,6 +340,7 @@ fn triggers_are_installed_only_when_they_were_shown_and_confirmed() {
     let databases =
         "legacy-database = \"sqlite:legacy.db\"\nnew-database = \"sqlite:new.db\"\nnew =";
     let folder = Folder::with_config(&(CONFIG.replacen("new =", databases, 1) + job));
+    assert!(folder.run(&["sync", "doctor"]).contains("exit 6"), "there is no database yet");
     let seed = ["--seed-only", "--users", "20", "--messages", "40"];
     let seed = [&["fixture", "mothership", "--database", "sqlite:legacy.db"], &seed[..]].concat();
     folder.expect(&seed, 0);
@@ -348,6 +354,14 @@ fn triggers_are_installed_only_when_they_were_shown_and_confirmed() {
     ]);
     folder.wait_for_file("ready");
     drop(service);
+    let doctor = folder.expect(&["sync", "doctor", "people", "--sample"], 0);
+    for line in [
+        "warn  new     installation    by_state is not there yet",
+        "0 fail",
+        "rows inserted and deleted",
+    ] {
+        assert!(doctor.contains(line), "{line}: {doctor}");
+    }
     let refused = folder.run(&["sync", "run", "people", "--once"]);
     assert!(refused.contains("exit 5") && refused.contains("CREATE TRIGGER"), "{refused}");
     assert!(folder.expect(&["sync", "plan", "people"], 1).contains("CREATE TRIGGER"));
@@ -357,6 +371,26 @@ fn triggers_are_installed_only_when_they_were_shown_and_confirmed() {
     assert!(again.contains("0 rows inserted, 0 updated, 0 deleted"), "{again}");
     let verify = folder.json(&["sync", "verify"]);
     assert_eq!(verify["drift"], 0, "{verify:#}");
+    let doctor = folder.json(&["sync", "doctor", "people"]);
+    assert_ne!(doctor["jobs"][0]["result"], "fail", "{doctor:#}");
+    assert!(doctor["jobs"][0]["checks"][0]["topic"].is_string(), "{doctor:#}");
+    execute(&folder, "legacy.db", "DROP TRIGGER by_people_1_au".to_owned());
+    let doctor = folder.expect(&["sync", "doctor", "people"], 1);
+    assert!(doctor.contains("trigger by_people_1_au on users is missing"), "{doctor}");
+    folder.expect(&["sync", "run", "people", "--once", "--execute"], 0);
+    execute(
+        &folder,
+        "new.db",
+        "ALTER TABLE people DROP COLUMN avatar_url; ALTER TABLE people ADD COLUMN avatar_url BLOB"
+            .to_owned(),
+    );
+    let refused = folder.run(&["sync", "run", "people", "--once"]);
+    assert!(
+        refused.contains("exit 5") && refused.contains("`people.avatar_url` was TEXT"),
+        "{refused}"
+    );
+    folder.expect(&["sync", "run", "people", "--once", "--execute"], 0);
+    assert_eq!(folder.json(&["sync", "verify"])["drift"], 0);
     both_directions(&folder);
 }
 

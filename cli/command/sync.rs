@@ -1,6 +1,7 @@
 //! `banyan sync plan|run|verify`; the others have files of their own.
 
 mod conflict;
+mod doctor;
 mod install;
 
 use crate::args::{JobArgs, SyncCommand};
@@ -39,6 +40,7 @@ pub(crate) async fn run(
         SyncCommand::Overrule { job, keys, to } => {
             conflict::overrule(config, (job, *to), keys, output).await
         }
+        SyncCommand::Doctor(args) => doctor::run(config, args, output).await,
     }
 }
 

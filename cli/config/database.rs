@@ -9,8 +9,8 @@ use super::{Job, value};
 use banyan_domain::{ContextName, Side};
 use banyan_engine::{KeyShape, PartKind};
 use banyan_sync_jobs::{
-    CaptureEvent, CaptureMode, CaptureSpec, CursorSpec, JobSpec, KeepSpec, Limits, RootsSpec,
-    SideUrls, TableSpec,
+    CaptureEvent, CaptureMode, CaptureSpec, CursorSpec, DriftClass, DriftPolicy, JobSpec, KeepSpec,
+    Limits, RootsSpec, Rules, SideUrls, TableSpec, ZeroDate,
 };
 
 pub(crate) fn read_jobs(root: &Section<'_>, routes: &Routes) -> Vec<Job> {
@@ -38,9 +38,13 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
     let separator = section.or("separator", ":", value::text);
     let parts = key_parts(section);
     let limits = limits(section);
+    let drift = read_drift(section);
+    let zero_date = section.or("zero-date", "error", ZeroDate::parse);
     let roots = section.sections("roots").iter().filter_map(read_roots).collect();
     let captures = section.sections("capture").iter().filter_map(read_capture).collect();
-    let tables = section.sections("table").iter().filter_map(read_table).collect();
+    let mut round = Vec::new();
+    let sections = section.sections("table");
+    let tables = sections.iter().filter_map(|table| read_table(table, &mut round)).collect();
     section.finish();
     let (name, context) = (name?, context?);
     let Some(places) = routes.places.get(&context.value) else {
@@ -77,6 +81,7 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
         captures,
         tables,
         limits: limits?,
+        rules: Rules { zero_date: zero_date?, round, drift: drift? },
     };
     if let Err(error) = spec.check(Side::New) {
         for problem in error.problems {
@@ -105,6 +110,26 @@ fn key_parts(section: &Section<'_>) -> Option<Vec<PartKind>> {
         }
     }
     Some(parts)
+}
+
+fn read_drift(section: &Section<'_>) -> Option<DriftPolicy> {
+    let Some(words) = section.strings("continue-on-drift") else {
+        return Some(DriftPolicy::default());
+    };
+    let mut continued = Vec::new();
+    for found in words {
+        let Some(class) = DriftClass::from_word(&found.value) else {
+            let known: Vec<String> =
+                DriftClass::CHOOSABLE.iter().map(|class| format!("`{}`", class.as_str())).collect();
+            section.problem(Problem::error(
+                found.span,
+                format!("drift must be one of {}, found `{}`", known.join(", "), found.value),
+            ));
+            return None;
+        };
+        continued.push(class);
+    }
+    Some(DriftPolicy { continued })
 }
 
 fn limits(section: &Section<'_>) -> Option<Limits> {
@@ -171,7 +196,7 @@ fn read_capture(section: &Section<'_>) -> Option<CaptureSpec> {
     Some(CaptureSpec { side: from?, table: table?.value, key: key?.value, events, cursor })
 }
 
-fn read_table(section: &Section<'_>) -> Option<TableSpec> {
+fn read_table(section: &Section<'_>, round: &mut Vec<(String, String)>) -> Option<TableSpec> {
     let to = section.or("to", "new", side);
     let name = section.required("name", "\"conversations\"", value::text);
     let key = section.strings("key");
@@ -180,6 +205,7 @@ fn read_table(section: &Section<'_>) -> Option<TableSpec> {
     let current = section.optional("current", value::text);
     let shared = section.or("shared", "false", value::flag);
     let keep = section.sections("keep").iter().filter_map(read_keep).collect();
+    let rounded = section.strings("round").unwrap_or_default();
     section.finish();
     let Some(key) = key else {
         section.problem(
@@ -187,9 +213,11 @@ fn read_table(section: &Section<'_>) -> Option<TableSpec> {
         );
         return None;
     };
+    let name = name?;
+    round.extend(rounded.into_iter().map(|column| (name.value.clone(), column.value)));
     Some(TableSpec {
         to: to?,
-        name: name?.value,
+        name: name.value,
         key: key.into_iter().map(|found| found.value).collect(),
         root_column: root_column?.value,
         select: select?.value,

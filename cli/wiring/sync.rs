@@ -20,7 +20,10 @@ use std::time::{Duration, Instant};
 pub(crate) fn failure(job: &str, error: &SyncError) -> Failure {
     let exit = if matches!(
         error,
-        SyncError::LeaseHeld { .. } | SyncError::Fenced { .. } | SyncError::OtherDirection { .. }
+        SyncError::LeaseHeld { .. }
+            | SyncError::Fenced { .. }
+            | SyncError::OtherDirection { .. }
+            | SyncError::Drift { .. }
     ) {
         Exit::Refused
     } else if error.is_unreachable() {

@@ -46,7 +46,7 @@ pub(crate) async fn read_source(
         let Ok(rows) = source.rows_within(&act, sql, bytes_max).await? else {
             return Ok(Err(TooHeavy));
         };
-        tables.push(keyed(shape, keys, rows)?);
+        tables.push(keyed(shape, keys, rows, TableShape::source_row)?);
     }
     Ok(Ok(tables))
 }
@@ -73,7 +73,7 @@ pub(crate) async fn read_target(
         let Ok(rows) = target.rows_within(&act, sql, bytes_max).await? else {
             return Ok(Err(TooHeavy));
         };
-        tables.push(keyed(shape, keys, rows)?);
+        tables.push(keyed(shape, keys, rows, TableShape::target_row)?);
     }
     Ok(Ok(tables))
 }
@@ -192,8 +192,7 @@ fn target_select(
     if list.is_empty() {
         return Ok(None);
     }
-    let columns: Vec<String> =
-        shape.columns.iter().map(|column| target.dialect.name(&column.name)).collect();
+    let columns: Vec<&str> = shape.columns.iter().map(|column| column.exact.as_str()).collect();
     Ok(Some(format!(
         "SELECT {} FROM {} WHERE {} IN ({list})",
         columns.join(", "),
@@ -207,6 +206,7 @@ fn keyed(
     shape: &TableShape,
     keys: &[RootKey],
     rows: Vec<Vec<Value>>,
+    canonical: fn(&TableShape, Vec<Value>) -> Result<Vec<Value>, SyncError>,
 ) -> Result<KeyedRows, SyncError> {
     let asked: HashSet<&str> = keys.iter().map(RootKey::as_str).collect();
     let mut keyed = KeyedRows::default();
@@ -222,17 +222,4 @@ fn keyed(
             .map_err(|source| SyncError::Rows { table: shape.spec.name.clone(), source })?;
     }
     Ok(keyed)
-}
-
-/// The row in the canonical form of its columns.
-pub(crate) fn canonical(shape: &TableShape, row: Vec<Value>) -> Result<Vec<Value>, SyncError> {
-    let mut values = Vec::with_capacity(row.len());
-    for (value, column) in row.into_iter().zip(&shape.columns) {
-        values.push(value.into_canonical(column.kind).map_err(|source| SyncError::Value {
-            table: shape.spec.name.clone(),
-            column: column.name.clone(),
-            source,
-        })?);
-    }
-    Ok(values)
 }

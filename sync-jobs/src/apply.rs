@@ -261,18 +261,7 @@ async fn split_moved(
     upserts: &mut Vec<Vec<Value>>,
 ) -> Result<(), SyncError> {
     let mut there = KeyedRows::default();
-    let columns: Vec<String> =
-        shape
-            .columns
-            .iter()
-            .map(|column| {
-                if column.is_virtual {
-                    "NULL".to_owned()
-                } else {
-                    target.dialect.name(&column.name)
-                }
-            })
-            .collect();
+    let columns: Vec<&str> = shape.columns.iter().map(|column| column.exact.as_str()).collect();
     for chunk in inserts.chunks(1_000) {
         let sql = format!(
             "SELECT {} FROM {} WHERE {}{}",
@@ -282,7 +271,7 @@ async fn split_moved(
             target.dialect.for_update(),
         );
         for row in target.rows("look for moved rows", sql).await? {
-            let row = aggregate::canonical(shape, row)?;
+            let row = shape.target_row(row)?;
             there
                 .insert(&shape.key, row)
                 .map_err(|source| SyncError::Rows { table: shape.spec.name.clone(), source })?;
@@ -338,11 +327,8 @@ fn push_row(
 ) -> Result<(), SyncError> {
     for (at, (column, value)) in shape.stored(row).enumerate() {
         sql.push(if at == 0 { '(' } else { ',' });
-        target.dialect.push_literal(value, sql).map_err(|source| SyncError::Value {
-            table: shape.spec.name.clone(),
-            column: column.name.clone(),
-            source,
-        })?;
+        let pushed = target.dialect.push_literal(value, sql);
+        pushed.map_err(|source| shape.refused(row, column, source))?;
     }
     sql.push(')');
     Ok(())

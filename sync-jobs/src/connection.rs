@@ -14,14 +14,13 @@ use banyan_domain::Side;
 use banyan_engine::Value;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{
-    AssertSqlSafe, Column, ConnectOptions, Executor, Row, SqlSafeStr, Statement, TypeInfo, ValueRef,
-};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, SqlSafeStr, Statement};
 use tokio::time::timeout;
 
+use crate::decode::{mysql_row, pg_columns, pg_row, plain_columns, sqlite_row};
 use crate::dialect::{Dialect, Engine};
 use crate::error::SyncError;
 use crate::url::SideUrls;
@@ -44,6 +43,14 @@ enum Wire {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
     MySql(MySqlConnection),
+}
+
+/// A column of a query's result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Described {
+    pub(crate) name: String,
+    /// The type as sqlx names it; `ENUM` for any enum.
+    pub(crate) wire: String,
 }
 
 /// The rows were heavier than the limit; nothing is wrong with the connection.
@@ -132,18 +139,31 @@ impl Connection {
         Ok(rows.first().and_then(|row| row.first()).and_then(as_integer))
     }
 
-    /// The names of a query's columns, without running it.
-    pub(crate) async fn columns(&mut self, act: &str, sql: &str) -> Result<Vec<String>, SyncError> {
+    /// The engine.
+    pub(crate) fn engine(&self) -> Engine {
+        match &self.wire {
+            Wire::Sqlite(_) => Engine::Sqlite,
+            Wire::Postgres(_) => Engine::Postgres,
+            Wire::MySql(_) => Engine::MySql,
+        }
+    }
+
+    /// A query's columns, without running it.
+    pub(crate) async fn described(
+        &mut self,
+        act: &str,
+        sql: &str,
+    ) -> Result<Vec<Described>, SyncError> {
         let side = self.side;
         let text = AssertSqlSafe(sql).into_sql_str();
-        let names = async {
+        let columns = async {
             match &mut self.wire {
-                Wire::Sqlite(c) => c.prepare(text).await.map(|s| column_names(s.columns())),
-                Wire::Postgres(c) => c.prepare(text).await.map(|s| column_names(s.columns())),
-                Wire::MySql(c) => c.prepare(text).await.map(|s| column_names(s.columns())),
+                Wire::Sqlite(c) => c.prepare(text).await.map(|s| plain_columns(s.columns())),
+                Wire::Postgres(c) => c.prepare(text).await.map(|s| pg_columns(s.columns())),
+                Wire::MySql(c) => c.prepare(text).await.map(|s| plain_columns(s.columns())),
             }
         };
-        within(side, act, STATEMENT_SECONDS, names)
+        within(side, act, STATEMENT_SECONDS, columns)
             .await?
             .map_err(|source| failed(side, act, source))
     }
@@ -238,82 +258,4 @@ async fn connect(engine: Engine, url: &str) -> Result<Wire, sqlx::Error> {
             options.connect().await.map(Wire::MySql)
         }
     }
-}
-
-fn column_names<C: Column>(columns: &[C]) -> Vec<String> {
-    columns.iter().map(|column| column.name().to_owned()).collect()
-}
-
-fn sqlite_row(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
-    let mut values = Vec::with_capacity(row.len());
-    for at in 0..row.len() {
-        let raw = row.try_get_raw(at)?;
-        if raw.is_null() {
-            values.push(Value::Null);
-            continue;
-        }
-        let kind = raw.type_info().name().to_owned();
-        values.push(match kind.as_str() {
-            "INTEGER" => Value::Int(i128::from(row.try_get_unchecked::<i64, _>(at)?)),
-            "REAL" => Value::float(row.try_get_unchecked::<f64, _>(at)?),
-            "BLOB" => Value::Bytes(row.try_get_unchecked::<Vec<u8>, _>(at)?),
-            _ => Value::Text(row.try_get_unchecked::<String, _>(at)?),
-        });
-    }
-    Ok(values)
-}
-
-fn pg_row(row: &PgRow) -> Result<Vec<Value>, sqlx::Error> {
-    let mut values = Vec::with_capacity(row.len());
-    for (at, column) in row.columns().iter().enumerate() {
-        let Some(text) = row.try_get_unchecked::<Option<&str>, _>(at)? else {
-            values.push(Value::Null);
-            continue;
-        };
-        values.push(match column.type_info().name() {
-            "BOOL" => Value::Bool(text == "t"),
-            "INT2" | "INT4" | "INT8" | "OID" => Value::Int(number(text, at)?),
-            "FLOAT4" | "FLOAT8" => Value::float(number(text, at)?),
-            "BYTEA" => Value::Bytes(row.try_get_unchecked::<Vec<u8>, _>(at)?),
-            _ => Value::Text(text.to_owned()),
-        });
-    }
-    Ok(values)
-}
-
-fn mysql_row(row: &MySqlRow) -> Result<Vec<Value>, sqlx::Error> {
-    let mut values = Vec::with_capacity(row.len());
-    for (at, column) in row.columns().iter().enumerate() {
-        let Some(bytes) = row.try_get_unchecked::<Option<&[u8]>, _>(at)? else {
-            values.push(Value::Null);
-            continue;
-        };
-        let kind = column.type_info();
-        if matches!(
-            kind.name(),
-            "BINARY" | "VARBINARY" | "TINYBLOB" | "BLOB" | "MEDIUMBLOB" | "LONGBLOB" | "BIT"
-        ) {
-            values.push(Value::Bytes(bytes.to_vec()));
-            continue;
-        }
-        let text = std::str::from_utf8(bytes).map_err(|e| decode(at, e))?;
-        values.push(match kind.name() {
-            "BOOLEAN" | "YEAR" => Value::Int(number(text, at)?),
-            name if name.contains("INT") => Value::Int(number(text, at)?),
-            "FLOAT" | "DOUBLE" => Value::float(number(text, at)?),
-            _ => Value::Text(text.to_owned()),
-        });
-    }
-    Ok(values)
-}
-
-fn number<T: FromStr>(text: &str, at: usize) -> Result<T, sqlx::Error>
-where
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    text.parse().map_err(|e| decode(at, e))
-}
-
-fn decode(at: usize, source: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::ColumnDecode { index: at.to_string(), source: Box::new(source) }
 }

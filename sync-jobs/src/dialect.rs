@@ -7,6 +7,7 @@
 //! What must stay true: a literal reads back as the value it was made of, whatever characters it has;
 //! names are quoted; each object that the toolkit makes in a user's database starts with `by_`.
 
+mod declared;
 mod mysql;
 mod postgres;
 mod sqlite;
@@ -177,12 +178,18 @@ pub(crate) trait Dialect: Send + Sync {
     fn list_triggers(&self) -> &'static str;
     /// Drops a trigger of ours by name.
     fn drop_trigger(&self, trigger: &str, table: &str) -> Vec<String>;
-    /// Lists a table's columns: name, declared type.
+    /// Lists a table's columns: name, declared type with its sizes.
     fn list_columns(&self, table: &str) -> String;
+    /// Lists a table's columns as they are declared: name, type, collation, place in the primary key.
+    fn table_form(&self, table: &str) -> String;
     /// Whether a table of the current schema exists: one row if so.
     fn find_table(&self, table: &str) -> String;
     /// What a declared type stores; `None` if it is not supported.
     fn column_kind(&self, declared: &str) -> Option<ColumnKind>;
+    /// A column of this kind as an expression that shows its value exactly.
+    fn exact(&self, column: &str, _kind: ColumnKind) -> String {
+        self.name(column)
+    }
     /// Start and end of an insert that ignores rows which are there: `(INSERT .. INTO, ..)`.
     fn insert_ignore(&self) -> (&'static str, &'static str);
     /// Start and end of a multi-row write.

@@ -66,6 +66,14 @@ pub enum SyncError {
         /// What is missing.
         what: String,
     },
+    /// Tables are not as they were when somebody accepted them.
+    #[error("go on with job `{job}`: its tables changed: {}", changes.join(", "))]
+    Drift {
+        /// The job.
+        job: String,
+        /// What changed.
+        changes: Vec<String>,
+    },
     /// The target has no such table or column, or the select does not give it.
     #[error("map to table `{table}`: {problem}")]
     Shape {
@@ -74,13 +82,21 @@ pub enum SyncError {
         /// What does not fit.
         problem: String,
     },
+    /// Types of the target, or of a select, that are not supported; all of them at once.
+    #[error("map {} columns: {}", problems.len(), problems.join("; "))]
+    Types {
+        /// One per column.
+        problems: Vec<String>,
+    },
     /// A value does not fit its column.
-    #[error("map column `{table}.{column}`")]
+    #[error("map column `{table}.{column}` of row `{row}`")]
     Value {
         /// The target table.
         table: String,
         /// The target column.
         column: String,
+        /// The row's primary key.
+        row: String,
         /// Why.
         #[source]
         source: ValueError,
@@ -190,7 +206,9 @@ impl SyncError {
             Self::Spec { .. }
             | Self::Scheme { .. }
             | Self::NotInstalled { .. }
+            | Self::Drift { .. }
             | Self::Shape { .. }
+            | Self::Types { .. }
             | Self::Value { .. }
             | Self::Rows { .. }
             | Self::ForeignRoot { .. }
@@ -219,7 +237,9 @@ impl SyncError {
             Self::Spec { .. }
             | Self::Scheme { .. }
             | Self::NotInstalled { .. }
+            | Self::Drift { .. }
             | Self::Shape { .. }
+            | Self::Types { .. }
             | Self::Value { .. }
             | Self::Rows { .. }
             | Self::ForeignRoot { .. }
@@ -248,8 +268,17 @@ impl SyncError {
             Self::NotInstalled { job, .. } => {
                 format!("banyan sync plan {job} shows the missing DDL; --execute installs it")
             }
+            Self::Drift { job, .. } => format!(
+                "banyan sync plan {job} shows the change; --execute accepts it and compares \
+                 everything again"
+            ),
+            Self::Types { .. } => {
+                "cast the column in the `select` (`CAST(c AS CHAR)`, `c::text`), or change the \
+                 target's type"
+                    .into()
+            }
+            Self::Value { source, table, column, .. } => value_hint(source, table, column),
             Self::Shape { table, .. }
-            | Self::Value { table, .. }
             | Self::Rows { table, .. }
             | Self::ForeignRoot { table, .. } => {
                 format!("correct the `select` of table `{table}` in banyan.toml")
@@ -292,6 +321,21 @@ impl SyncError {
             cause = inner.source();
         }
         text
+    }
+}
+
+/// What helps against a value that its column cannot store.
+fn value_hint(source: &ValueError, table: &str, column: &str) -> String {
+    match source {
+        ValueError::ZeroDate => {
+            "set `zero-date = \"null\"` (or a moment such as \"1970-01-01 00:00:00\") in the job"
+                .into()
+        }
+        ValueError::Excess { .. } | ValueError::NotExact { .. } => format!(
+            "make `{table}.{column}` large enough, or list it in `round` of table `{table}` if less \
+             is enough (digits are rounded, text is never cut)"
+        ),
+        _ => format!("correct the `select` of table `{table}`, or the type of `{column}`"),
     }
 }
 

@@ -14,13 +14,14 @@ use crate::capture::{self, CaptureGap, CaptureObject, InstalledTrigger};
 use crate::connection::{Connection, as_text};
 use crate::drain;
 use crate::error::SyncError;
+use crate::form;
 use crate::job::{Job, JobInner};
 use crate::plan::PlanCapture;
 use crate::spec::CaptureMode;
 
 /// What a job needs on its target.
-pub(crate) const STATE_TABLES: [&str; 5] =
-    ["by_state", "by_copy", "by_conflict", "by_capture", "by_cursor"];
+pub(crate) const STATE_TABLES: [&str; 6] =
+    ["by_state", "by_copy", "by_conflict", "by_capture", "by_cursor", "by_shape"];
 /// Tries of one DDL statement while others hold locks.
 const DDL_TRIES: u32 = 5;
 
@@ -42,7 +43,7 @@ pub struct UninstallReport {
 pub(crate) struct Missing {
     /// In the order in which it has to be made.
     pub(crate) steps: Vec<PlanCapture>,
-    /// Whether a trigger is among it.
+    /// Whether a trigger is among it, or a change of tables to accept: everything is to be compared.
     pub(crate) capture: bool,
 }
 
@@ -108,7 +109,7 @@ impl Job {
         if all_exist(&mut target, &STATE_TABLES).await?
             && job.state.load(&mut target).await?.is_some()
         {
-            for sql in job.state.delete_sql() {
+            for sql in job.state.delete_sql().into_iter().chain([form::forget_sql(job)]) {
                 if execute {
                     target.run("forget the checkpoint", &sql).await?;
                 }
@@ -174,14 +175,17 @@ pub(crate) async fn missing(
         let statements = owned(source.dialect.change_ddl());
         steps.push(PlanCapture { side: job.from(), object: "table by_change".into(), statements });
     }
+    let accepts = form::step(job, source, target).await?;
     let gap = gap(job, source).await?;
-    let capture = !gap.is_empty();
+    // An ALTER fires no trigger: rows may differ although nothing was marked.
+    let capture = !gap.is_empty() || accepts.is_some();
+    steps.extend(accepts);
     steps.extend(gap_steps(job, source, gap));
     Ok(Missing { steps, capture })
 }
 
 /// What differs between the needed and the installed triggers.
-async fn gap(job: &JobInner, source: &mut Connection) -> Result<CaptureGap, SyncError> {
+pub(crate) async fn gap(job: &JobInner, source: &mut Connection) -> Result<CaptureGap, SyncError> {
     let needed = capture::needed(&job.spec, job.from(), source.dialect);
     Ok(capture::gap(&job.spec.name, needed, triggers(source).await?))
 }

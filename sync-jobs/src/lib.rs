@@ -15,9 +15,12 @@ mod capture;
 mod conflict;
 mod connection;
 mod cursor;
+mod decode;
 mod dialect;
+mod doctor;
 mod drain;
 mod error;
+mod form;
 mod install;
 mod job;
 mod listing;
@@ -31,6 +34,7 @@ mod run;
 mod select;
 mod session;
 mod shape;
+mod source_type;
 mod spec;
 mod state;
 mod unique;
@@ -39,6 +43,7 @@ mod verify;
 
 pub use conflict::Conflicts;
 pub use dialect::Engine;
+pub use doctor::{DoctorCheck, DoctorOptions, DoctorReport, Finding};
 pub use error::SyncError;
 pub use install::{InstallReport, UninstallReport};
 pub use job::{Job, Ports};
@@ -52,10 +57,10 @@ pub use row_diff::{ColumnDiff, RowDiff, RowDiffKind};
 pub use run::{RunMode, RunSummary};
 pub use spec::{
     CaptureEvent, CaptureMode, CaptureSpec, CursorSpec, JobSpec, KeepSpec, Limits, RootsSpec,
-    SpecError, SpecProblem, TableSpec,
+    Rules, SpecError, SpecProblem, TableSpec,
 };
 pub use url::SideUrls;
 pub use verify::{KeyDiff, VerifyOptions, VerifyReport};
 
 pub use banyan_domain::Side;
-pub use banyan_engine::{KeyShape, PartKind};
+pub use banyan_engine::{DriftClass, DriftPolicy, KeyShape, PartKind, ZeroDate};

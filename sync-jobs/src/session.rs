@@ -17,6 +17,7 @@ use crate::connection::Connection;
 use crate::cursor;
 use crate::drain::{self, Changes};
 use crate::error::SyncError;
+use crate::form;
 use crate::install;
 use crate::job::JobInner;
 use crate::listing::WorkList;
@@ -86,6 +87,9 @@ impl<'p> Session<'p> {
         let mut target = job.connect_target().await?;
         check_installed(&job, &mut source, &mut target).await?;
         refuse_opposite(&job, &mut source).await?;
+        for note in form::check(&job, &mut source, &mut target).await? {
+            tracing::warn!(job = %job.spec.name, change = %note, "a table changed, going on");
+        }
         let shapes = shape::resolve(&job.spec, job.to, &mut source, &mut target).await?;
         let is_watched = install::is_watched(&job, &mut target).await?;
         let captured_by = job.state.capture(&mut target).await?;
@@ -146,6 +150,7 @@ impl<'p> Session<'p> {
             self.keep_lease().await?;
         }
         if self.captured.elapsed() > CAPTURE_CHECK_EVERY {
+            form::check(&self.job, &mut self.source, &mut self.target).await?;
             refuse_opposite(&self.job, &mut self.source).await?;
             if self.is_watched && !install::is_watched(&self.job, &mut self.target).await? {
                 return Err(SyncError::NotInstalled {

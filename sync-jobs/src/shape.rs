@@ -7,17 +7,18 @@
 //! have are *virtual*: compared, never written. *Kept* columns are the opposite: written, never compared.
 //!
 //! What must stay true: each column of a select is a column of the target table with a supported type, or virtual;
-//! primary key and root column are among them; both selects have the same columns.
+//! primary key and root column are among them; both selects have the same columns; all types that do not fit are named at once.
 
 use banyan_domain::Side;
-use banyan_engine::{ColumnKind, Keep, KeyShape, RootKey, Value};
+use banyan_engine::{ColumnKind, Keep, KeyShape, RootKey, Value, ValueError, ZeroDate};
 
 use crate::capture::is_select;
-use crate::connection::{Connection, as_text};
+use crate::connection::{Connection, Described, as_text};
 use crate::dialect::WriteTarget;
 use crate::error::SyncError;
 use crate::select;
-use crate::spec::{JobSpec, TableSpec};
+use crate::source_type::{self, SourceType};
+use crate::spec::{JobSpec, Rules, TableSpec};
 use crate::unique::{self, UniqueKey};
 
 /// One target table with its columns resolved.
@@ -40,6 +41,8 @@ pub(crate) struct TableShape {
     pub(crate) captured_key: Option<String>,
     /// The parts of a root key.
     pub(crate) key_shape: KeyShape,
+    /// What zero dates of the source become.
+    pub(crate) zero_date: ZeroDate,
 }
 
 /// One column.
@@ -49,6 +52,18 @@ pub(crate) struct ColumnShape {
     pub(crate) kind: ColumnKind,
     /// Whether the table does not have it: it is compared and not written.
     pub(crate) is_virtual: bool,
+    /// The target's expression that shows the column exactly.
+    pub(crate) exact: String,
+    /// Whether the mapping lets values be rounded to what the column stores.
+    pub(crate) round: bool,
+}
+
+impl ColumnShape {
+    /// A column that the target's table does not have.
+    fn only_compared(name: String) -> Self {
+        let exact = "NULL".to_owned();
+        Self { name, kind: ColumnKind::TEXT, exact, round: false, is_virtual: true }
+    }
 }
 
 impl TableShape {
@@ -87,6 +102,69 @@ impl TableShape {
         }
     }
 
+    /// A row of the source in the canonical form of the target's columns.
+    ///
+    /// # Errors
+    /// A value that its column cannot store, with its place.
+    pub(crate) fn source_row(&self, row: Vec<Value>) -> Result<Vec<Value>, SyncError> {
+        self.row(row, |column, value| {
+            let value = self.zero_date.replace(value, column.kind)?;
+            let value = if column.round { value.rounded(column.kind) } else { value };
+            value.into_canonical(column.kind)
+        })
+    }
+
+    /// A row of the target in canonical form. What somebody else wrote there and has none, such as a zero
+    /// date, is kept as a mark that no canonical value equals, so it is seen as a difference and replaced.
+    ///
+    /// # Errors
+    /// A key column without canonical form: the row could not be matched.
+    pub(crate) fn target_row(&self, row: Vec<Value>) -> Result<Vec<Value>, SyncError> {
+        let is_key = |column: &ColumnShape| {
+            let mut keys = self.key.iter().filter_map(|at| self.columns.get(*at));
+            keys.any(|key| key.name == column.name)
+        };
+        self.row(row, |column, value| match value.into_canonical(column.kind) {
+            Err(error) if is_key(column) => Err(error),
+            Err(_) => Ok(Value::Text(format!("\u{fffd} no {} \u{fffd}", column.kind))),
+            Ok(value) => Ok(value),
+        })
+    }
+
+    fn row(
+        &self,
+        mut row: Vec<Value>,
+        form: impl Fn(&ColumnShape, Value) -> Result<Value, ValueError>,
+    ) -> Result<Vec<Value>, SyncError> {
+        for (at, column) in self.columns.iter().enumerate() {
+            let Some(place) = row.get_mut(at) else { break };
+            match form(column, std::mem::replace(place, Value::Null)) {
+                Ok(value) => *place = value,
+                Err(source) => return Err(self.refused(&row, column, source)),
+            }
+        }
+        Ok(row)
+    }
+
+    /// The error of one value, with the row's primary key.
+    pub(crate) fn refused(
+        &self,
+        row: &[Value],
+        column: &ColumnShape,
+        source: ValueError,
+    ) -> SyncError {
+        let key = self.key.iter().map(|at| {
+            let text = row.get(*at).and_then(Value::canonical_text);
+            text.map_or_else(|| "?".to_owned(), |text| text.into_owned())
+        });
+        SyncError::Value {
+            table: self.spec.name.clone(),
+            column: column.name.clone(),
+            row: key.collect::<Vec<_>>().join(", "),
+            source,
+        }
+    }
+
     /// The kind of the root column.
     pub(crate) fn root_kind(&self) -> ColumnKind {
         self.columns.get(self.root).map_or(ColumnKind::Any, |column| column.kind)
@@ -101,18 +179,20 @@ pub(crate) async fn resolve(
     target: &mut Connection,
 ) -> Result<Vec<TableShape>, SyncError> {
     let mut shapes = Vec::new();
+    let mut problems = Vec::new();
     for table in spec.tables_to(to) {
         let sample = [sample_key(spec)];
         let sql = select::expand(&table.select, source.dialect, &spec.key, &sample)?;
         let act = format!("prepare the select of table `{}`", table.name);
-        let names = source.columns(&act, &sql).await?;
+        let given = source.described(&act, &sql).await?;
         if let Some(current) = &table.current {
             let sql = select::expand(current, target.dialect, &spec.key, &sample)?;
             let act = format!("prepare `current` of table `{}`", table.name);
-            check_current(table, &names, &target.columns(&act, &sql).await?)?;
+            check_current(table, &given, &target.described(&act, &sql).await?)?;
         }
         let declared = declared_columns(target, &table.name).await?;
-        let mut shape = resolve_table(table, names, &declared, target, &spec.key)?;
+        let sides = Sides { source, target, rules: &spec.rules };
+        let mut shape = resolve_table(table, given, &declared, &sides, (&spec.key, &mut problems))?;
         let position = |name: &str| shape.columns.iter().position(|column| column.name == name);
         let unique = unique::keys_of(target, &table.name, position).await?;
         shape.unique = unique;
@@ -122,7 +202,14 @@ pub(crate) async fn resolve(
             .map(|(_, capture)| capture.key.clone());
         shapes.push(shape);
     }
-    Ok(shapes)
+    if problems.is_empty() { Ok(shapes) } else { Err(SyncError::Types { problems }) }
+}
+
+/// What a table's columns are resolved by.
+struct Sides<'a> {
+    source: &'a Connection,
+    target: &'a Connection,
+    rules: &'a Rules,
 }
 
 /// A key of the right shape, to prepare selects with.
@@ -151,7 +238,14 @@ async fn declared_columns(
 }
 
 /// Both selects must say the same in the same order, for rows are compared by position.
-fn check_current(table: &TableSpec, names: &[String], current: &[String]) -> Result<(), SyncError> {
+fn check_current(
+    table: &TableSpec,
+    given: &[Described],
+    current: &[Described],
+) -> Result<(), SyncError> {
+    let names =
+        |of: &[Described]| -> Vec<String> { of.iter().map(|column| column.name.clone()).collect() };
+    let (names, current) = (names(given), names(current));
     if names == current {
         return Ok(());
     }
@@ -165,14 +259,16 @@ fn check_current(table: &TableSpec, names: &[String], current: &[String]) -> Res
 
 fn resolve_table(
     table: &TableSpec,
-    names: Vec<String>,
+    given: Vec<Described>,
     declared: &[(String, String)],
-    target: &Connection,
-    key_shape: &KeyShape,
+    sides: &Sides<'_>,
+    (key_shape, problems): (&KeyShape, &mut Vec<String>),
 ) -> Result<TableShape, SyncError> {
     let refuse = |problem: String| SyncError::Shape { table: table.name.clone(), problem };
-    let mut columns: Vec<ColumnShape> = Vec::with_capacity(names.len());
-    for name in names {
+    let mut columns: Vec<ColumnShape> = Vec::with_capacity(given.len());
+    let mut judged = Vec::with_capacity(given.len());
+    for described in given {
+        let name = described.name.clone();
         if columns.iter().any(|column| column.name == name) {
             return Err(refuse(format!("the select gives column `{name}` twice")));
         }
@@ -182,13 +278,24 @@ fn resolve_table(
                     "the select gives column `{name}`, which the table does not have"
                 )));
             }
-            columns.push(ColumnShape { name, kind: ColumnKind::Text, is_virtual: true });
+            columns.push(ColumnShape::only_compared(name));
+            judged.push((described, SourceType::Exact));
             continue;
         };
-        let kind = target.dialect.column_kind(text).ok_or_else(|| {
-            refuse(format!("type `{text}` of column `{name}` is not supported yet"))
-        })?;
-        columns.push(ColumnShape { name, kind, is_virtual: false });
+        let place = format!("`{}.{name}`", table.name);
+        let kind = sides.target.dialect.column_kind(text).unwrap_or_else(|| {
+            problems.push(format!("{place} has type `{text}`, which is not supported"));
+            ColumnKind::Any
+        });
+        let fits = source_type::judge(sides.source.engine(), &described, kind);
+        if fits == SourceType::Refused {
+            let wire = described.wire.to_lowercase();
+            problems.push(format!("the select gives type `{wire}` for {place}, cast it"));
+        }
+        let exact = sides.target.dialect.exact(&name, kind);
+        let round = sides.rules.rounds(&table.name, &name);
+        columns.push(ColumnShape { name, kind, exact, round, is_virtual: false });
+        judged.push((described, fits));
     }
     let position = |name: &str, what: &str| {
         columns
@@ -199,6 +306,9 @@ fn resolve_table(
     let key: Result<Vec<usize>, SyncError> =
         table.key.iter().map(|name| position(name, "key column")).collect();
     let (key, root) = (key?, position(&table.root_column, "root column")?);
+    for name in sides.rules.rounded_of(&table.name) {
+        position(name, "column of `round`")?;
+    }
     let mut keep = Vec::with_capacity(table.keep.len());
     for kept in &table.keep {
         let unless = kept.unless.as_deref().map(|name| position(name, "column")).transpose()?;
@@ -208,7 +318,18 @@ fn resolve_table(
     if table.shared {
         matched.insert(0, root);
     }
-    let (spec, key_shape) = (table.clone(), key_shape.clone());
-    let (unique, captured_key) = (Vec::new(), None);
-    Ok(TableShape { spec, columns, key, matched, root, keep, unique, captured_key, key_shape })
+    let mut spec = table.clone();
+    spec.select = source_type::widened(sides.source.engine(), &spec.select, &judged);
+    Ok(TableShape {
+        spec,
+        columns,
+        key,
+        matched,
+        root,
+        keep,
+        unique: Vec::new(),
+        captured_key: None,
+        key_shape: key_shape.clone(),
+        zero_date: sides.rules.zero_date.clone(),
+    })
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use banyan_domain::Side;
-use banyan_engine::KeyShape;
+use banyan_engine::{DriftPolicy, KeyShape, ZeroDate};
 
 use crate::capture::is_select;
 use crate::select;
@@ -40,6 +40,32 @@ pub struct JobSpec {
     pub tables: Vec<TableSpec>,
     /// Sizes and waits.
     pub limits: Limits,
+    /// What becomes of values that do not fit, and of tables that change.
+    pub rules: Rules,
+}
+
+/// What becomes of values that a column cannot store as they are, and of tables that change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// What MySQL's zero dates become.
+    pub zero_date: ZeroDate,
+    /// Columns (table, column) whose values may be rounded to the target's digits.
+    pub round: Vec<(String, String)>,
+    /// With which changes of its tables the job goes on.
+    pub drift: DriftPolicy,
+}
+
+impl Rules {
+    /// Whether values of this column may be rounded.
+    pub(crate) fn rounds(&self, table: &str, column: &str) -> bool {
+        self.rounded_of(table).any(|name| name == column)
+    }
+
+    /// The columns of this table whose values may be rounded.
+    pub(crate) fn rounded_of(&self, table: &str) -> impl Iterator<Item = &str> {
+        let of_table = self.round.iter().filter(move |(of, _)| of == table);
+        of_table.map(|(_, column)| column.as_str())
+    }
 }
 
 /// How to enumerate the root keys of one side.
@@ -360,6 +386,7 @@ mod tests {
                 shared: false,
             }],
             limits: Limits::default(),
+            rules: Rules::default(),
         };
         let places: Vec<String> =
             job.check(Side::New).unwrap_err().problems.into_iter().map(|p| p.place).collect();

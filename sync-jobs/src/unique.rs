@@ -99,7 +99,10 @@ fn park_sql(
     let Some(column) = shape.columns.get(at) else { return Ok(None) };
     let value = match (key.nullable.contains(&at), column.kind) {
         (true, _) => Value::Null,
-        (false, ColumnKind::Integer) => Value::Int(-number),
+        (false, ColumnKind::Integer { unsigned: false, .. }) => Value::Int(-number),
+        (false, ColumnKind::Integer { bits, unsigned: true }) => {
+            Value::Int((1_i128 << bits.min(64)) - number)
+        }
         (false, _) => Value::Text(format!("~by{number}")),
     };
     let mut sql = format!(

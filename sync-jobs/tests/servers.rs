@@ -279,6 +279,7 @@ fn notes(from: Side) -> JobSpec {
             shared: false,
         }],
         limits: Limits { lease_ttl: Duration::from_millis(1_500), ..Limits::default() },
+        rules: banyan_sync_jobs::Rules::default(),
     }
 }
 

@@ -8,17 +8,26 @@
 //! and for verify alike; `apply(diff(target, source), target) == source`; nothing here panics.
 
 mod backoff;
+mod canonical;
 mod chunk;
 mod diff;
+mod drift;
 mod hash;
+mod json;
 mod key;
+mod kind;
+mod number;
+mod time;
 mod value;
 mod verdict;
 
 pub use backoff::Backoff;
 pub use chunk::ChunkSizer;
 pub use diff::{Keep, KeyedRows, RowChange, RowsError, TableDiff, diff, keep};
+pub use drift::{ColumnForm, Drift, DriftClass, DriftPolicy, DriftVerdict, TableForm, drift};
 pub use hash::{AggregateHash, AggregateHasher, encode_row, fingerprint};
 pub use key::{KeyError, KeyPart, KeyShape, PartKind, RootKey};
-pub use value::{ColumnKind, Value, ValueError};
+pub use kind::{ColumnKind, JsonNumbers, TextLimit, UNLIMITED};
+pub use time::{ZeroDate, is_zero_date};
+pub use value::{Value, ValueError};
 pub use verdict::{Look, StableWindow, Verdict};

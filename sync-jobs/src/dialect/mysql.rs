@@ -5,8 +5,9 @@
 //! What must stay true: an upsert is used only for rows known by primary key, because
 //! `ON DUPLICATE KEY UPDATE` matches any unique key; `REPLACE` is never used, it deletes children.
 
-use banyan_engine::{ColumnKind, KeyPart, PartKind, Value, ValueError};
+use banyan_engine::{ColumnKind, JsonNumbers, KeyPart, PartKind, TextLimit, Value, ValueError};
 
+use super::declared::Declared;
 use super::{Dialect, Existing, KeyRow, WriteTarget, insert_into, push_hex, quoted_name, write_to};
 use crate::capture::{self, CaptureObject};
 use crate::spec::{CaptureEvent, CaptureSpec};
@@ -28,7 +29,7 @@ const CHANGE: [&str; 1] = ["CREATE TABLE IF NOT EXISTS by_change (\
      at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), KEY by_change_job (job, seq)) \
      ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"];
 
-const STATE: [&str; 5] = [
+const STATE: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS by_state (job VARCHAR(32) NOT NULL, \
      direction VARCHAR(8) NOT NULL, phase VARCHAR(16) NOT NULL, cursor_key VARBINARY(512), \
      roots_total BIGINT NOT NULL, roots_done BIGINT NOT NULL, lease_holder VARCHAR(128), \
@@ -49,6 +50,10 @@ const STATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS by_conflict (job VARCHAR(32) NOT NULL, \
      direction VARCHAR(8) NOT NULL, k VARBINARY(512) NOT NULL, seen_ms BIGINT NOT NULL, \
      PRIMARY KEY (job, direction, k)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4",
+    "CREATE TABLE IF NOT EXISTS by_shape (job VARCHAR(32) NOT NULL, direction VARCHAR(8) NOT NULL, \
+     side VARCHAR(8) NOT NULL, table_name VARCHAR(192) NOT NULL, form LONGTEXT NOT NULL, \
+     PRIMARY KEY (job, direction, side, table_name)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 \
+     COLLATE utf8mb4_bin",
 ];
 
 impl Dialect for MySql {
@@ -177,9 +182,20 @@ impl Dialect for MySql {
 
     fn list_columns(&self, table: &str) -> String {
         format!(
-            "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS WHERE {} \
+            "SELECT COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS WHERE {} \
              ORDER BY ORDINAL_POSITION",
             in_schema(table)
+        )
+    }
+
+    fn table_form(&self, table: &str) -> String {
+        format!(
+            "SELECT c.COLUMN_NAME, c.COLUMN_TYPE, COALESCE(c.COLLATION_NAME, ''), \
+             COALESCE(k.ORDINAL_POSITION, 0) FROM information_schema.COLUMNS c \
+             LEFT JOIN information_schema.KEY_COLUMN_USAGE k ON k.CONSTRAINT_NAME = 'PRIMARY' \
+             AND k.TABLE_SCHEMA = c.TABLE_SCHEMA AND k.TABLE_NAME = c.TABLE_NAME \
+             AND k.COLUMN_NAME = c.COLUMN_NAME WHERE {} ORDER BY c.ORDINAL_POSITION",
+            in_schema(table).replace("TABLE_", "c.TABLE_")
         )
     }
 
@@ -188,22 +204,54 @@ impl Dialect for MySql {
     }
 
     fn column_kind(&self, declared: &str) -> Option<ColumnKind> {
-        let kind = match declared.to_ascii_lowercase().as_str() {
-            "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "year" => ColumnKind::Integer,
-            "decimal" => ColumnKind::Decimal,
-            "double" => ColumnKind::Float,
-            "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" => {
-                ColumnKind::Text
+        let declared = Declared::parse(declared);
+        let unsigned = declared.name.contains("unsigned");
+        let integer = |bits| Some(ColumnKind::Integer { bits, unsigned });
+        let text = |bytes| Some(ColumnKind::Text { limit: TextLimit::Bytes(bytes) });
+        match declared.word() {
+            "tinyint" => integer(8),
+            "smallint" => integer(16),
+            "mediumint" => integer(24),
+            "int" => integer(32),
+            "bigint" => integer(64),
+            "bit" => Some(ColumnKind::Integer { bits: declared.number(0, 1)?, unsigned: true }),
+            "year" => Some(ColumnKind::Year),
+            "decimal" => {
+                let (digits, scale) = (declared.number(0, 10)?, declared.number(1, 0)?);
+                Some(ColumnKind::Decimal { digits, scale })
             }
-            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
-                ColumnKind::Bytes
+            // With a number of digits these round in a way of their own.
+            "float" if declared.numbers.is_empty() => Some(ColumnKind::Real),
+            "double" if declared.numbers.is_empty() => Some(ColumnKind::Float),
+            "char" => Some(ColumnKind::Char { length: declared.number(0, 1)? }),
+            "varchar" => {
+                Some(ColumnKind::Text { limit: TextLimit::Chars(declared.number(0, u32::MAX)?) })
             }
-            "datetime" | "timestamp" => ColumnKind::Timestamp,
-            "date" => ColumnKind::Date,
-            "uuid" => ColumnKind::Uuid,
-            _ => return None,
-        };
-        Some(kind)
+            "tinytext" => text(255),
+            "text" => text(65_535),
+            "mediumtext" => text(16_777_215),
+            "longtext" => text(u32::MAX),
+            "enum" => Some(ColumnKind::TEXT),
+            "set" => Some(ColumnKind::Set),
+            "binary" => Some(ColumnKind::Binary { length: declared.number(0, 1)? }),
+            "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+                Some(ColumnKind::Bytes)
+            }
+            "datetime" | "timestamp" => {
+                Some(ColumnKind::Timestamp { digits: declared.number(0, 0)? })
+            }
+            "date" => Some(ColumnKind::Date),
+            "time" => Some(ColumnKind::Time { digits: declared.number(0, 0)?, span: true }),
+            "uuid" => Some(ColumnKind::Uuid),
+            "json" => Some(ColumnKind::Json { numbers: JsonNumbers::Machine }),
+            _ => None,
+        }
+    }
+
+    fn exact(&self, column: &str, kind: ColumnKind) -> String {
+        let name = self.name(column);
+        // A FLOAT is shown with six digits; as a double it is shown with all of them.
+        if kind == ColumnKind::Real { format!("{name} + 0e0") } else { name }
     }
 
     fn insert_ignore(&self) -> (&'static str, &'static str) {

@@ -5,8 +5,9 @@
 //!
 //! What must stay true: `standard_conforming_strings` is on, else a backslash could end a literal.
 
-use banyan_engine::{ColumnKind, PartKind, Value, ValueError};
+use banyan_engine::{ColumnKind, JsonNumbers, PartKind, TextLimit, UNLIMITED, Value, ValueError};
 
+use super::declared::Declared;
 use super::{
     Dialect, Existing, KeyRow, WriteTarget, insert_into, key_columns, on_conflict, push_hex,
     push_quoted, quoted_name, values_rows, write_to,
@@ -30,7 +31,7 @@ const CHANGE: [&str; 2] = [
     "CREATE INDEX IF NOT EXISTS by_change_job ON by_change (job, seq)",
 ];
 
-const STATE: [&str; 5] = [
+const STATE: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS by_state (job text NOT NULL, direction text NOT NULL, \
      phase text NOT NULL, cursor_key text COLLATE \"C\", roots_total bigint NOT NULL, \
      roots_done bigint NOT NULL, lease_holder text, lease_epoch bigint NOT NULL, \
@@ -46,6 +47,9 @@ const STATE: [&str; 5] = [
      capture bigint NOT NULL, position text NOT NULL, PRIMARY KEY (job, direction, capture))",
     "CREATE TABLE IF NOT EXISTS by_conflict (job text NOT NULL, direction text NOT NULL, \
      k text COLLATE \"C\" NOT NULL, seen_ms bigint NOT NULL, PRIMARY KEY (job, direction, k))",
+    "CREATE TABLE IF NOT EXISTS by_shape (job text NOT NULL, direction text NOT NULL, \
+     side text NOT NULL, table_name text NOT NULL, form text NOT NULL, \
+     PRIMARY KEY (job, direction, side, table_name))",
 ];
 
 impl Dialect for Postgres {
@@ -174,7 +178,22 @@ impl Dialect for Postgres {
         let mut quoted = String::new();
         push_quoted(&self.name(table), &mut quoted);
         format!(
-            "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute a \
+            "SELECT a.attname::text, CASE t.typtype WHEN 'e' THEN 'enum' \
+             WHEN 'd' THEN format_type(t.typbasetype, t.typtypmod) \
+             ELSE format_type(a.atttypid, a.atttypmod) END \
+             FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = to_regclass({quoted}) AND a.attnum > 0 AND NOT a.attisdropped \
+             ORDER BY a.attnum"
+        )
+    }
+
+    fn table_form(&self, table: &str) -> String {
+        let mut quoted = String::new();
+        push_quoted(&self.name(table), &mut quoted);
+        format!(
+            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), \
+             COALESCE(l.collname::text, ''), COALESCE(array_position(i.indkey::int2[], a.attnum), -1) + 1 \
+             FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation \
+             LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary \
              WHERE a.attrelid = to_regclass({quoted}) AND a.attnum > 0 AND NOT a.attisdropped \
              ORDER BY a.attnum"
         )
@@ -187,19 +206,46 @@ impl Dialect for Postgres {
     }
 
     fn column_kind(&self, declared: &str) -> Option<ColumnKind> {
-        let kind = match declared {
-            "smallint" | "integer" | "bigint" => ColumnKind::Integer,
-            "numeric" => ColumnKind::Decimal,
-            "double precision" => ColumnKind::Float,
-            "boolean" => ColumnKind::Bool,
-            "text" | "character varying" | "citext" => ColumnKind::Text,
-            "bytea" => ColumnKind::Bytes,
-            "timestamp without time zone" | "timestamp with time zone" => ColumnKind::Timestamp,
-            "date" => ColumnKind::Date,
-            "uuid" => ColumnKind::Uuid,
-            _ => return None,
-        };
-        Some(kind)
+        let declared = Declared::parse(declared);
+        let integer = |bits| Some(ColumnKind::Integer { bits, unsigned: false });
+        match declared.name.as_str() {
+            "smallint" => integer(16),
+            "integer" => integer(32),
+            "bigint" => integer(64),
+            "numeric" => {
+                let digits = declared.number(0, UNLIMITED)?;
+                let scale = declared.number(1, if digits == UNLIMITED { UNLIMITED } else { 0 })?;
+                Some(ColumnKind::Decimal { digits, scale })
+            }
+            "real" => Some(ColumnKind::Real),
+            "double precision" => Some(ColumnKind::Float),
+            "boolean" => Some(ColumnKind::Bool),
+            "text" | "enum" => Some(ColumnKind::TEXT),
+            name if name.rsplit('.').next() == Some("citext") => Some(ColumnKind::TEXT),
+            "character varying" => Some(match declared.numbers.is_empty() {
+                true => ColumnKind::TEXT,
+                false => ColumnKind::Text { limit: TextLimit::Chars(declared.number(0, 0)?) },
+            }),
+            "name" => Some(ColumnKind::Text { limit: TextLimit::Bytes(63) }),
+            "character" | "bpchar" => {
+                Some(ColumnKind::Char { length: declared.number(0, UNLIMITED)? })
+            }
+            "bytea" => Some(ColumnKind::Bytes),
+            "timestamp without time zone" | "timestamp with time zone" => {
+                Some(ColumnKind::Timestamp { digits: declared.number(0, 6)? })
+            }
+            "date" => Some(ColumnKind::Date),
+            "time without time zone" => {
+                Some(ColumnKind::Time { digits: declared.number(0, 6)?, span: false })
+            }
+            "uuid" => Some(ColumnKind::Uuid),
+            "json" | "jsonb" => Some(ColumnKind::Json { numbers: JsonNumbers::Exact }),
+            "bit" => match declared.number(0, 1)? {
+                length @ 1..=64 => Some(ColumnKind::Bits { length }),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     fn insert_ignore(&self) -> (&'static str, &'static str) {

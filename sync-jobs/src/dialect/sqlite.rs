@@ -3,7 +3,7 @@
 //! What must stay true: nothing here changes settings of somebody's database file (journal mode stays
 //! what it is).
 
-use banyan_engine::{ColumnKind, PartKind, Value, ValueError};
+use banyan_engine::{ColumnKind, JsonNumbers, PartKind, UNLIMITED, Value, ValueError};
 
 use super::{
     Dialect, Existing, KeyRow, WriteTarget, insert_into, key_columns, on_conflict, push_hex,
@@ -22,7 +22,7 @@ const CHANGE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS by_session (origin TEXT NOT NULL)",
 ];
 
-const STATE: [&str; 5] = [
+const STATE: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS by_state (job TEXT NOT NULL, direction TEXT NOT NULL, \
      phase TEXT NOT NULL, cursor_key TEXT, roots_total INTEGER NOT NULL, \
      roots_done INTEGER NOT NULL, lease_holder TEXT, lease_epoch INTEGER NOT NULL, \
@@ -39,6 +39,9 @@ const STATE: [&str; 5] = [
      WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS by_conflict (job TEXT NOT NULL, direction TEXT NOT NULL, \
      k TEXT NOT NULL, seen_ms INTEGER NOT NULL, PRIMARY KEY (job, direction, k)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS by_shape (job TEXT NOT NULL, direction TEXT NOT NULL, \
+     side TEXT NOT NULL, table_name TEXT NOT NULL, form TEXT NOT NULL, \
+     PRIMARY KEY (job, direction, side, table_name))",
 ];
 
 impl Dialect for Sqlite {
@@ -56,7 +59,8 @@ impl Dialect for Sqlite {
                 into.push_str(&number.to_string());
             }
             Value::Float(bits) => match f64::from_bits(*bits) {
-                number if number.is_nan() => into.push_str("NULL"),
+                // SQLite would store NULL.
+                number if number.is_nan() => return Err(ValueError::Range { engine: "sqlite" }),
                 number if number.is_infinite() => {
                     into.push_str(if number > 0.0 { "9e999" } else { "-9e999" });
                 }
@@ -172,6 +176,17 @@ impl Dialect for Sqlite {
         format!("SELECT name, type FROM pragma_table_info({quoted}) ORDER BY cid")
     }
 
+    fn table_form(&self, table: &str) -> String {
+        let mut quoted = String::new();
+        push_quoted(table, &mut quoted);
+        // Only the collation of a key can be read; it is the one that can make two rows one.
+        format!(
+            "SELECT c.name, c.type, COALESCE((SELECT x.coll FROM pragma_index_list({quoted}) AS l, \
+             pragma_index_xinfo(l.name) AS x WHERE l.origin = 'pk' AND x.key = 1 \
+             AND x.name = c.name), ''), c.pk FROM pragma_table_info({quoted}) AS c ORDER BY c.cid"
+        )
+    }
+
     fn find_table(&self, table: &str) -> String {
         let mut quoted = String::new();
         push_quoted(table, &mut quoted);
@@ -181,19 +196,28 @@ impl Dialect for Sqlite {
     fn column_kind(&self, declared: &str) -> Option<ColumnKind> {
         let declared = declared.to_ascii_uppercase();
         let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
-        let kind = match () {
-            () if has(&["INT"]) => ColumnKind::Integer,
-            () if has(&["CHAR", "CLOB", "TEXT", "JSON"]) => ColumnKind::Text,
-            () if has(&["BLOB"]) => ColumnKind::Bytes,
-            () if has(&["REAL", "FLOA", "DOUB"]) => ColumnKind::Float,
-            () if has(&["BOOL"]) => ColumnKind::Bool,
-            () if has(&["DATETIME", "TIMESTAMP"]) => ColumnKind::Timestamp,
-            () if has(&["DATE"]) => ColumnKind::Date,
-            () if has(&["UUID"]) => ColumnKind::Uuid,
-            () if has(&["DEC", "NUMERIC"]) => ColumnKind::Decimal,
-            () => ColumnKind::Any,
-        };
-        Some(kind)
+        // The order is that of SQLite's own rules of affinity, as far as they decide.
+        match () {
+            () if declared.is_empty() => Some(ColumnKind::Any),
+            () if has(&["INT"]) => Some(ColumnKind::INTEGER),
+            () if has(&["CHAR", "CLOB", "TEXT"]) => Some(ColumnKind::TEXT),
+            () if has(&["BLOB"]) => Some(ColumnKind::Bytes),
+            () if has(&["REAL", "FLOA", "DOUB"]) => Some(ColumnKind::Float),
+            () if has(&["BOOL"]) => Some(ColumnKind::Bool),
+            () if has(&["DATETIME", "TIMESTAMP"]) => {
+                Some(ColumnKind::Timestamp { digits: u8::MAX })
+            }
+            () if has(&["DATE"]) => Some(ColumnKind::Date),
+            () if has(&["TIME"]) => Some(ColumnKind::Time { digits: u8::MAX, span: true }),
+            () if has(&["UUID"]) => Some(ColumnKind::Uuid),
+            () if has(&["JSON"]) => Some(ColumnKind::Json { numbers: JsonNumbers::Machine }),
+            // Stored as a float unless it is a whole number: fifteen digits come back.
+            () if has(&["DEC", "NUMERIC"]) => {
+                Some(ColumnKind::Decimal { digits: 15, scale: UNLIMITED })
+            }
+            // Numeric affinity: the text `007` would become the number 7.
+            () => None,
+        }
     }
 
     fn insert_ignore(&self) -> (&'static str, &'static str) {

@@ -2,7 +2,7 @@
 
 use banyan_sync_jobs::{
     CaptureEvent, CaptureMode, CaptureSpec, Job, JobSpec, KeyShape, Limits, PartKind, Ports,
-    RootsSpec, RunMode, Side, TableSpec, VerifyOptions,
+    RootsSpec, Rules, RunMode, Side, TableSpec, VerifyOptions,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +49,7 @@ fn spec() -> JobSpec {
         }],
         // Each change is a batch of its own: a value is taken before its holder's change is read.
         limits: Limits { changes_per_batch: 1, ..Limits::default() },
+        rules: Rules::default(),
     }
 }
 

@@ -135,6 +135,7 @@ pub(crate) fn spec(mapping: &str, job: &str) -> JobSpec {
             })
             .collect(),
         limits: Limits { lease_ttl: Duration::from_millis(1_500), ..Limits::default() },
+        rules: banyan_sync_jobs::Rules::default(),
     }
 }
 

@@ -23,6 +23,7 @@ pub fn mariadb() -> Result<Server, String> {
     let mut make = Command::new(install);
     make.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
         .args(["--skip-name-resolve", "--force", &data])
+        .env("TMPDIR", directory.path())
         .args(user);
     succeed(&mut make)?;
     let [port] = free_ports()?;
@@ -34,6 +35,8 @@ pub fn mariadb() -> Result<Server, String> {
         .args(["--bind-address=127.0.0.1", "--skip-log-bin", "--innodb-buffer-pool-size=64M"])
         .args(["--innodb-flush-log-at-trx-commit=0", "--character-set-server=utf8mb4"])
         .arg(format!("--port={port}"))
+        // In a shared /tmp, servers of two process namespaces take each other's temporary tables.
+        .arg(format!("--tmpdir={}", directory.path().display()))
         .args(user);
     boot(start, port, directory, accepts)
 }

@@ -1,0 +1,636 @@
+//! Hard values of every type go through every pair of engines and come out as the same facts.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod bases;
+
+use banyan_sync_jobs::{Job, Ports, RunMode, SideUrls, SyncError, VerifyOptions, ZeroDate};
+use bases::{At, Base, Bases, facts_job};
+use tokio_util::sync::CancellationToken;
+
+/// One column of the table: its type, how a client reads it, what is written and what is seen. Arrays are in
+/// the order SQLite, Postgres, MariaDB.
+struct Class {
+    name: &'static str,
+    types: [&'static str; 3],
+    read: [&'static str; 3],
+    facts: &'static [([&'static str; 3], [&'static str; 3])],
+}
+
+/// `c` is the column, `w` what the engine's client would write.
+const TEXT: [&str; 3] = ["CAST(c AS TEXT)", "c::text", "CAST(c AS CHAR)"];
+const HEX: [&str; 3] =
+    ["CASE WHEN c IS NOT NULL THEN lower(hex(c)) END", "encode(c, 'hex')", "LOWER(HEX(c))"];
+const NUMBER: [&str; 3] = ["CAST(c AS TEXT)", "c::text", "CAST(c + 0 AS CHAR)"];
+const FLOAT: [&str; 3] = ["CAST(c = w AS TEXT)", "(c = w)::int::text", "CAST(c = w AS CHAR)"];
+const REAL: [&str; 3] = ["CAST(c = w AS TEXT)", "(c = w)::int::text", "CAST(c + 0e0 = w AS CHAR)"];
+const SAME: [&str; 3] = ["1", "1", "1"];
+
+const fn all(text: &str) -> [&str; 3] {
+    [text, text, text]
+}
+
+const CLASSES: &[Class] = &[
+    Class {
+        name: "a_money",
+        types: ["DECIMAL(12,2)", "numeric(12,2)", "DECIMAL(12,2)"],
+        read: TEXT,
+        facts: &[
+            (all("0.10"), ["0.1", "0.10", "0.10"]),
+            (all("-9999999999.99"), all("-9999999999.99")),
+            (all("0"), ["0", "0.00", "0.00"]),
+            (all("1234567.5"), ["1234567.5", "1234567.50", "1234567.50"]),
+        ],
+    },
+    Class {
+        name: "a_wide_decimal",
+        types: ["TEXT", "numeric(38,18)", "DECIMAL(38,18)"],
+        read: TEXT,
+        facts: &[
+            (
+                [
+                    "'12345678901234567890.123456789012345678'",
+                    "12345678901234567890.123456789012345678",
+                    "12345678901234567890.123456789012345678",
+                ],
+                all("12345678901234567890.123456789012345678"),
+            ),
+            (
+                ["'-0.000000000000000001'", "-0.000000000000000001", "-0.000000000000000001"],
+                all("-0.000000000000000001"),
+            ),
+        ],
+    },
+    Class {
+        name: "a_big",
+        types: ["BIGINT", "bigint", "BIGINT"],
+        read: TEXT,
+        facts: &[
+            (all("9223372036854775807"), all("9223372036854775807")),
+            (
+                ["-9223372036854775807 - 1", "'-9223372036854775808'", "-9223372036854775808"],
+                all("-9223372036854775808"),
+            ),
+        ],
+    },
+    Class {
+        name: "a_unsigned_big",
+        types: ["TEXT", "numeric(20)", "BIGINT UNSIGNED"],
+        read: TEXT,
+        facts: &[
+            (
+                ["'18446744073709551615'", "18446744073709551615", "18446744073709551615"],
+                all("18446744073709551615"),
+            ),
+            (["'0'", "0", "0"], all("0")),
+        ],
+    },
+    Class {
+        name: "a_zerofill",
+        types: ["INTEGER", "integer", "INT(8) UNSIGNED ZEROFILL"],
+        read: ["CAST(c AS TEXT)", "c::text", "CAST(c + 0 AS CHAR)"],
+        facts: &[(all("42"), all("42")), (all("0"), all("0"))],
+    },
+    Class {
+        name: "a_flag",
+        types: ["BOOLEAN", "boolean", "TINYINT(1)"],
+        read: TEXT,
+        facts: &[(all("TRUE"), ["1", "true", "1"]), (all("FALSE"), ["0", "false", "0"])],
+    },
+    Class {
+        name: "a_one_bit",
+        types: ["BOOLEAN", "boolean", "BIT(1)"],
+        read: NUMBER,
+        facts: &[
+            (["1", "TRUE", "b'1'"], ["1", "true", "1"]),
+            (["0", "FALSE", "b'0'"], ["0", "false", "0"]),
+        ],
+    },
+    Class {
+        name: "a_bits",
+        types: ["INTEGER", "bit(8)", "BIT(8)"],
+        read: NUMBER,
+        facts: &[
+            (["5", "B'00000101'", "b'101'"], ["5", "00000101", "5"]),
+            (["255", "B'11111111'", "b'11111111'"], ["255", "11111111", "255"]),
+            (["0", "B'00000000'", "b'0'"], ["0", "00000000", "0"]),
+        ],
+    },
+    Class {
+        name: "a_born",
+        types: ["INTEGER", "smallint", "YEAR"],
+        read: TEXT,
+        facts: &[
+            (all("1999"), all("1999")),
+            (["0", "0", "'0000'"], ["0", "0", "0000"]),
+            (all("2155"), all("2155")),
+        ],
+    },
+    Class {
+        name: "a_padded",
+        types: ["TEXT", "char(6)", "CHAR(6)"],
+        read: TEXT,
+        facts: &[
+            (["'ab'", "'ab  '", "'ab  '"], all("ab")),
+            (["' é😀'", "' é😀'", "' é😀   '"], all(" é😀")),
+            (["''", "'  '", "' '"], all("")),
+        ],
+    },
+    Class {
+        name: "a_free",
+        types: ["TEXT", "text", "TEXT"],
+        read: TEXT,
+        facts: &[
+            (all("''"), all("")),
+            (all("'NULL'"), all("NULL")),
+            (all("'a|b~'"), all("a|b~")),
+            (all("'trailing  '"), all("trailing  ")),
+            (["'it''s \\ é😀'", "'it''s \\ é😀'", "'it''s \\\\ é😀'"], all("it's \\ é😀")),
+            (["char(10) || 'x' || char(9)", "E'\\nx\\t'", "'\\nx\\t'"], all("\nx\t")),
+        ],
+    },
+    Class {
+        name: "a_short",
+        types: ["VARCHAR(5)", "varchar(5)", "VARCHAR(5)"],
+        read: TEXT,
+        facts: &[(all("'éé   '"), all("éé   ")), (all("'😀😀😀😀😀'"), all("😀😀😀😀😀"))],
+    },
+    Class {
+        name: "a_western",
+        types: ["TEXT", "text", "VARCHAR(20) CHARACTER SET latin1"],
+        read: TEXT,
+        facts: &[(all("'café €'"), all("café €"))],
+    },
+    Class {
+        name: "a_day",
+        types: ["DATE", "date", "DATE"],
+        read: TEXT,
+        facts: &[
+            (all("'0001-01-01'"), all("0001-01-01")),
+            (all("'9999-12-31'"), all("9999-12-31")),
+            (all("'2016-02-29'"), all("2016-02-29")),
+        ],
+    },
+    Class {
+        name: "a_moment",
+        types: ["DATETIME", "timestamp", "DATETIME(6)"],
+        read: TEXT,
+        facts: &[
+            (all("'2014-06-12 10:00:00.123456'"), all("2014-06-12 10:00:00.123456")),
+            (
+                all("'9999-12-31 23:59:59.5'"),
+                ["9999-12-31 23:59:59.5", "9999-12-31 23:59:59.5", "9999-12-31 23:59:59.500000"],
+            ),
+        ],
+    },
+    Class {
+        name: "a_second",
+        types: ["DATETIME", "timestamp(0)", "DATETIME"],
+        read: TEXT,
+        facts: &[(all("'1000-01-01 00:00:00'"), all("1000-01-01 00:00:00"))],
+    },
+    Class {
+        name: "a_zoned",
+        types: ["TIMESTAMP", "timestamptz(3)", "TIMESTAMP(3) NULL"],
+        read: ["c", "(c AT TIME ZONE 'UTC')::text", "CAST(c AS CHAR)"],
+        facts: &[(
+            ["'2014-06-12 10:00:00.25'", "'2014-06-12 12:00:00.25+02'", "'2014-06-12 10:00:00.25'"],
+            ["2014-06-12 10:00:00.25", "2014-06-12 10:00:00.25", "2014-06-12 10:00:00.250"],
+        )],
+    },
+    Class {
+        name: "a_clock",
+        types: ["TIME", "time(3)", "TIME(3)"],
+        read: TEXT,
+        facts: &[
+            (all("'23:59:59.999'"), all("23:59:59.999")),
+            (all("'00:00:00'"), ["00:00:00", "00:00:00", "00:00:00.000"]),
+        ],
+    },
+    Class {
+        name: "a_double",
+        types: ["REAL", "double precision", "DOUBLE"],
+        read: FLOAT,
+        facts: &[
+            (["0.1", "0.1::float8", "0.1"], SAME),
+            (["0.30000000000000004", "0.30000000000000004::float8", "0.30000000000000004e0"], SAME),
+            (
+                [
+                    "1.7976931348623157e308",
+                    "1.7976931348623157e308::float8",
+                    "1.7976931348623157e308",
+                ],
+                SAME,
+            ),
+            (
+                [
+                    "-2.2250738585072014e-308",
+                    "-2.2250738585072014e-308::float8",
+                    "-2.2250738585072014e-308",
+                ],
+                SAME,
+            ),
+            (["0.0", "'-0'::float8", "-0.0"], SAME),
+        ],
+    },
+    Class {
+        name: "a_single",
+        types: ["REAL", "real", "FLOAT"],
+        read: REAL,
+        facts: &[
+            (["0.10000000149011612", "0.1::real", "0.10000000149011612e0"], SAME),
+            (["16777215.0", "16777215::real", "16777215"], SAME),
+            (["1.2345678806304932", "1.2345679::real", "1.2345678806304932e0"], SAME),
+        ],
+    },
+    Class {
+        name: "a_ident",
+        types: ["UUID", "uuid", "UUID"],
+        read: TEXT,
+        facts: &[(
+            all("'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'"),
+            all("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+        )],
+    },
+    Class {
+        name: "a_mood",
+        types: ["TEXT", "mood", "ENUM('sad','so so','it''s (ok)')"],
+        read: TEXT,
+        facts: &[(all("'so so'"), all("so so")), (all("'it''s (ok)'"), all("it's (ok)"))],
+    },
+    Class {
+        name: "a_named",
+        types: ["TEXT", "short_name", "VARCHAR(8)"],
+        read: TEXT,
+        facts: &[(all("'domain'"), all("domain"))],
+    },
+    Class {
+        name: "a_tags",
+        types: ["TEXT", "text", "SET('b','a','c')"],
+        read: TEXT,
+        facts: &[(all("'b,c'"), all("b,c")), (all("''"), all(""))],
+    },
+    Class {
+        name: "a_document",
+        types: ["JSON", "jsonb", "JSON"],
+        read: [
+            "c ->> '$.a' || (c ->> '$.b[0]' + 0)",
+            "c->>'a' || round((c->'b'->>0)::numeric, 1)",
+            "CONCAT(JSON_VALUE(c, '$.a'), JSON_VALUE(c, '$.b[0]') + 0)",
+        ],
+        facts: &[(
+            all("'{\"b\": [1.50, null, {\"z\": 1, \"y\": true}], \"a\": \"é\"}'"),
+            all("é1.5"),
+        )],
+    },
+    Class {
+        name: "a_document_text",
+        types: ["JSON", "json", "LONGTEXT"],
+        read: ["c ->> '$.a'", "c->>'a'", "JSON_VALUE(c, '$.a')"],
+        facts: &[(all("'{ \"b\" : 1e2 , \"a\" : \"x\" }'"), all("x"))],
+    },
+    Class {
+        name: "a_picture",
+        types: ["BLOB", "bytea", "BLOB"],
+        read: HEX,
+        facts: &[
+            (["X'00FF275C'", "'\\x00ff275c'", "X'00FF275C'"], all("00ff275c")),
+            (["X''", "''", "X''"], all("")),
+        ],
+    },
+    Class {
+        name: "a_digest",
+        types: ["BLOB", "bytea", "BINARY(4)"],
+        read: HEX,
+        facts: &[(["X'01020000'", "'\\x01020000'", "X'01020000'"], all("01020000"))],
+    },
+];
+
+/// Rows with values; one more has NULL everywhere.
+const ROWS: usize = 6;
+
+const BEFORE: [&str; 3] = [
+    "SELECT 1",
+    "CREATE TYPE mood AS ENUM ('sad','so so','it''s (ok)'); \
+     CREATE DOMAIN short_name AS varchar(8) CHECK (VALUE <> 'x')",
+    "SELECT 1",
+];
+
+fn create(table: &str, at: usize) -> String {
+    let columns: Vec<String> =
+        CLASSES.iter().map(|class| format!(", {} {}", class.name, class.types[at])).collect();
+    format!("CREATE TABLE {table} (id BIGINT PRIMARY KEY{})", columns.concat())
+}
+
+fn insert(at: usize, row: usize) -> String {
+    let values: Vec<&str> = CLASSES
+        .iter()
+        .map(|class| match row {
+            ROWS => "NULL",
+            _ => class.facts[row % class.facts.len()].0[at],
+        })
+        .collect();
+    format!("INSERT INTO facts VALUES ({row}, {})", values.join(", "))
+}
+
+#[tokio::test]
+async fn every_type_keeps_its_facts_between_every_two_engines() {
+    let Some(bases) = Bases::start().await else { return };
+    let mut wrong = Vec::new();
+    for source in 0..3 {
+        for target in 0..3 {
+            pair(bases, source, target, &mut wrong).await;
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+async fn pair(bases: &Bases, source: usize, target: usize, wrong: &mut Vec<String>) {
+    let name = |side: &str| format!("{side}_{source}{target}");
+    let mut legacy = bases.make(At::ALL[source], &name("legacy")).await;
+    let mut new = bases.make(At::ALL[target], &name("new")).await;
+    legacy.run(BEFORE[source]).await;
+    new.run(BEFORE[target]).await;
+    legacy.run(&create("facts", source)).await;
+    new.run(&create("copies", target)).await;
+    for row in 0..=ROWS {
+        legacy.run(&insert(source, row)).await;
+    }
+    let names: Vec<&str> = CLASSES.iter().map(|class| class.name).collect();
+    let job = open(facts_job(&names), &legacy, &new);
+    job.install().await.unwrap();
+    let pair = format!("{:?} -> {:?}", At::ALL[source], At::ALL[target]);
+    let copied = once(&job).await.unwrap_or_else(|error| panic!("{pair}: {}", error.chain()));
+    assert_eq!(copied, u64::try_from(ROWS + 1).unwrap(), "{pair}");
+    let report = job.verify(VerifyOptions::default()).await.unwrap();
+    assert!(report.is_clean(), "{pair}: {report:#?}");
+    again_writes_nothing(&job, &mut new, &pair).await;
+    for class in CLASSES {
+        wrong.extend(seen(&mut new, class, target, &pair).await);
+    }
+}
+
+/// Everything compared again: what a target stores differently from what it was given would show here.
+async fn again_writes_nothing(job: &Job, new: &mut Base, pair: &str) {
+    new.run("UPDATE by_state SET phase = 'list'").await;
+    assert_eq!(once(job).await.unwrap(), 0, "{pair} writes the same again");
+}
+
+/// What a client of the target sees otherwise than it should.
+async fn seen(new: &mut Base, class: &Class, at: usize, pair: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for row in 0..=ROWS {
+        let (write, want) = match row {
+            ROWS => ("NULL", None),
+            _ => {
+                let (write, seen) = class.facts[row % class.facts.len()];
+                (write[at], Some(seen[at].to_owned()))
+            }
+        };
+        let read = words(class.read[at], class.name, write);
+        let found = new.texts(&format!("SELECT {read} FROM copies WHERE id = {row}")).await;
+        if found != [want.clone()] {
+            wrong.push(format!(
+                "{pair}: {} of row {row}: {found:?} instead of {want:?}",
+                class.name
+            ));
+        }
+    }
+    wrong
+}
+
+/// Replaces the words `c` and `w`.
+fn words(read: &str, column: &str, written: &str) -> String {
+    let split = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    let mut text = String::new();
+    let mut rest = read;
+    while let Some(at) = rest.find(|c: char| !split(c)) {
+        let (before, from) = rest.split_at(at);
+        let (word, after) = from.split_at(from.find(split).unwrap_or(from.len()));
+        text.push_str(before);
+        text.push_str(match word {
+            "c" => column,
+            "w" => written,
+            other => other,
+        });
+        rest = after;
+    }
+    text + rest
+}
+
+fn open(spec: banyan_sync_jobs::JobSpec, legacy: &Base, new: &Base) -> Job {
+    let urls = SideUrls { legacy: legacy.url.clone(), new: new.url.clone() };
+    Job::open(spec, urls, Ports::default()).unwrap()
+}
+
+async fn once(job: &Job) -> Result<u64, SyncError> {
+    let summary = job.run(RunMode::Once, CancellationToken::new()).await?;
+    Ok(summary.counters.rows())
+}
+
+/// A value that its target cannot store: source type, value, target type, a part of the refusal.
+struct Refusal {
+    engines: [At; 2],
+    source: &'static str,
+    value: &'static str,
+    target: &'static str,
+    says: &'static str,
+}
+
+const fn refusal(engines: [At; 2], [source, value, target, says]: [&'static str; 4]) -> Refusal {
+    Refusal { engines, source, value, target, says }
+}
+
+const REFUSALS: &[Refusal] = &[
+    refusal(
+        [At::Postgres, At::MariaDb],
+        ["numeric", "1.255", "DECIMAL(12,2)", "3 digits after the point, the column stores 2"],
+    ),
+    refusal([At::Postgres, At::MariaDb], ["numeric", "'NaN'", "DECIMAL(12,2)", "does not fit"]),
+    refusal(
+        [At::Postgres, At::Sqlite],
+        ["numeric", "1234567890.123456789", "DECIMAL(30,10)", "19 digits, the column stores 15"],
+    ),
+    refusal(
+        [At::MariaDb, At::Postgres],
+        ["BIGINT UNSIGNED", "18446744073709551615", "bigint", "outside the range"],
+    ),
+    refusal([At::MariaDb, At::Postgres], ["TINYINT(1)", "2", "boolean", "does not fit"]),
+    refusal(
+        [At::MariaDb, At::Postgres],
+        [
+            "DATETIME(6)",
+            "'2014-06-12 10:00:00.5'",
+            "timestamp(0)",
+            "1 digits of a second, the column stores 0",
+        ],
+    ),
+    refusal([At::MariaDb, At::Postgres], ["TIME", "'838:59:59'", "time", "longer than a day"]),
+    refusal(
+        [At::MariaDb, At::Postgres],
+        ["DATETIME", "'0000-00-00 00:00:00'", "timestamp", "zero date"],
+    ),
+    refusal([At::MariaDb, At::MariaDb], ["DATE", "'2014-00-00'", "DATE", "zero date"]),
+    refusal([At::Postgres, At::MariaDb], ["timestamp", "'infinity'", "DATETIME", "infinity"]),
+    refusal([At::Postgres, At::MariaDb], ["double precision", "0.1", "FLOAT", "not exact"]),
+    refusal(
+        [At::Postgres, At::Sqlite],
+        ["double precision", "'NaN'", "REAL", "outside the range of the sqlite engine"],
+    ),
+    refusal([At::Sqlite, At::MariaDb], ["INTEGER", "5", "YEAR", "outside the range"]),
+    refusal([At::MariaDb, At::Postgres], ["TEXT", "CONCAT('a', CHAR(0))", "text", "NUL"]),
+    refusal(
+        [At::Sqlite, At::Postgres],
+        ["TEXT", "CAST(X'61FF' AS TEXT)", "text", "not UTF-8 from byte 1"],
+    ),
+    refusal(
+        [At::Sqlite, At::MariaDb],
+        ["TEXT", "'ab    '", "VARCHAR(3)", "6 characters, the column stores 3"],
+    ),
+    refusal(
+        [At::Postgres, At::MariaDb],
+        ["bytea", "'\\x01'", "BINARY(4)", "1 bytes, the column stores 4"],
+    ),
+    refusal([At::Sqlite, At::Postgres], ["TEXT", "'{\"a\":1,\"a\":2}'", "jsonb", "one key twice"]),
+];
+
+#[tokio::test]
+async fn a_value_that_its_column_cannot_store_is_refused_with_its_place() {
+    let Some(bases) = Bases::start().await else { return };
+    for (at, case) in REFUSALS.iter().enumerate() {
+        let mut legacy = bases.make(case.engines[0], &format!("legacy_v{at}")).await;
+        let mut new = bases.make(case.engines[1], &format!("new_v{at}")).await;
+        if case.engines[0] == At::MariaDb {
+            legacy.run("SET SESSION sql_mode = ''").await;
+        }
+        legacy.run(&format!("CREATE TABLE facts (id BIGINT PRIMARY KEY, v {})", case.source)).await;
+        new.run(&format!("CREATE TABLE copies (id BIGINT PRIMARY KEY, v {})", case.target)).await;
+        legacy.run(&format!("INSERT INTO facts VALUES (41, {})", case.value)).await;
+        let job = open(facts_job(&["v"]), &legacy, &new);
+        job.install().await.unwrap();
+        let error = once(&job).await.expect_err(case.says);
+        let chain = error.chain();
+        assert!(chain.contains("`copies.v` of row `41`"), "{}: {chain}", case.value);
+        assert!(chain.contains(case.says), "{}: {chain}", case.value);
+        assert!(error.hint().is_some(), "{chain}");
+        assert_eq!(new.texts("SELECT id FROM copies").await, []);
+    }
+}
+
+#[tokio::test]
+async fn the_mapping_may_say_what_becomes_of_digits_and_zero_dates() {
+    let Some(bases) = Bases::start().await else { return };
+    for (at, target) in At::ALL.into_iter().enumerate() {
+        let mut legacy = bases.make(At::MariaDb, &format!("legacy_r{at}")).await;
+        let mut new = bases.make(target, &format!("new_r{at}")).await;
+        legacy.run("SET SESSION sql_mode = ''").await;
+        legacy
+            .run(
+                "CREATE TABLE facts (id BIGINT PRIMARY KEY, amount DECIMAL(12,4), \
+                 at DATETIME(6), day DATE);
+                 INSERT INTO facts VALUES (1, 1.2550, '2014-12-31 23:59:59.9999', '2014-00-00'), \
+                 (2, -1.255, '0000-00-00 00:00:00', '0000-00-00')",
+            )
+            .await;
+        let (amount, moment) = match target {
+            At::Sqlite => ("DECIMAL(12,2)", "DATETIME"),
+            At::Postgres => ("numeric(12,2)", "timestamp(3)"),
+            At::MariaDb => ("DECIMAL(12,2)", "DATETIME(3)"),
+        };
+        let table = format!(
+            "CREATE TABLE copies (id BIGINT PRIMARY KEY, amount {amount}, at {moment}, day DATE)"
+        );
+        new.run(&table).await;
+        let mut spec = facts_job(&["amount", "at", "day"]);
+        spec.rules.zero_date = ZeroDate::parse("1970-01-01 00:00:00").unwrap();
+        spec.rules.round = ["amount", "at"].map(|c| ("copies".to_owned(), c.to_owned())).to_vec();
+        let job = open(spec, &legacy, &new);
+        job.install().await.unwrap();
+        assert_eq!(once(&job).await.unwrap(), 2);
+        again_writes_nothing(&job, &mut new, "rounded").await;
+        assert!(job.verify(VerifyOptions::default()).await.unwrap().is_clean());
+        let days = all_of(&mut new, target, "day").await;
+        assert_eq!(days, ["1970-01-01", "1970-01-01"]);
+        let moments = all_of(&mut new, target, "at").await;
+        let moments: Vec<String> = moments.iter().map(|m| m.replace(".000", "")).collect();
+        let first = match target {
+            At::Sqlite => "2014-12-31 23:59:59.9999",
+            At::Postgres | At::MariaDb => "2015-01-01 00:00:00",
+        };
+        assert_eq!(moments, [first, "1970-01-01 00:00:00"]);
+        let amounts = all_of(&mut new, target, "amount").await;
+        let want = if target == At::Sqlite { ["1.255", "-1.255"] } else { ["1.26", "-1.26"] };
+        assert_eq!(amounts, want);
+    }
+}
+
+async fn all_of(on: &mut Base, at: At, column: &str) -> Vec<String> {
+    let sql = format!("SELECT {} FROM copies ORDER BY id", text_of(at, column));
+    on.texts(&sql).await.into_iter().flatten().collect()
+}
+
+fn text_of(at: At, column: &str) -> String {
+    match at {
+        At::MariaDb => format!("CAST({column} AS CHAR)"),
+        At::Sqlite | At::Postgres => format!("CAST({column} AS TEXT)"),
+    }
+}
+
+#[tokio::test]
+async fn types_without_a_common_text_are_refused_by_name_all_at_once() {
+    let Some(bases) = Bases::start().await else { return };
+    let columns = ["waited", "tags", "spot", "mask", "gone"];
+    let mut legacy = bases.make(At::Postgres, "legacy_t").await;
+    let mut new = bases.make(At::MariaDb, "new_t").await;
+    legacy
+        .run(
+            "CREATE TABLE facts (id BIGINT PRIMARY KEY, waited interval, tags text[], spot point, \
+             mask bit varying(8), gone text)",
+        )
+        .await;
+    new.run(
+        "CREATE TABLE copies (id BIGINT PRIMARY KEY, waited TEXT, tags TEXT, spot GEOMETRY, \
+         mask TEXT, gone FLOAT(7,3))",
+    )
+    .await;
+    let refused = open(facts_job(&columns), &legacy, &new).plan().await.unwrap_err();
+    let chain = refused.chain();
+    for says in [
+        "type `interval` for `copies.waited`",
+        "type `text[]` for `copies.tags`",
+        "type `point` for `copies.spot`",
+        "`copies.spot` has type `geometry`",
+        "type `varbit` for `copies.mask`",
+        "`copies.gone` has type `float(7,3)`",
+    ] {
+        assert!(chain.contains(says), "{says}: {chain}");
+    }
+    assert!(refused.hint().unwrap().contains("cast"));
+
+    let mut untyped = bases.make(At::Sqlite, "new_t").await;
+    untyped.run("CREATE TABLE copies (id BIGINT PRIMARY KEY, gone STRING)").await;
+    let refused = open(facts_job(&["gone"]), &legacy, &untyped).plan().await.unwrap_err();
+    assert!(refused.chain().contains("`copies.gone` has type `STRING`"), "{}", refused.chain());
+}
+
+#[tokio::test]
+async fn what_somebody_else_wrote_into_the_target_is_seen_and_replaced() {
+    let Some(bases) = Bases::start().await else { return };
+    let mut legacy = bases.make(At::Sqlite, "legacy_u").await;
+    let mut new = bases.make(At::MariaDb, "new_u").await;
+    legacy.run("CREATE TABLE facts (id BIGINT PRIMARY KEY, at DATETIME)").await;
+    legacy.run("INSERT INTO facts VALUES (1, '2014-06-12 10:00:00'), (2, NULL)").await;
+    new.run("CREATE TABLE copies (id BIGINT PRIMARY KEY, at DATETIME)").await;
+    let mut spec = facts_job(&["at"]);
+    spec.rules.zero_date = ZeroDate::Null;
+    let job = open(spec, &legacy, &new);
+    job.install().await.unwrap();
+    assert_eq!(once(&job).await.unwrap(), 2);
+    new.run("SET SESSION sql_mode = ''; UPDATE copies SET at = '0000-00-00 00:00:00'").await;
+    let report = job.verify(VerifyOptions::default()).await.unwrap();
+    assert_eq!(report.differing_total, 2, "a zero date is not NULL: {report:#?}");
+    legacy.run("UPDATE facts SET at = at").await;
+    assert_eq!(once(&job).await.unwrap(), 2);
+    let seen = new.texts("SELECT CAST(at AS CHAR) FROM copies ORDER BY id").await;
+    assert_eq!(seen, [Some("2014-06-12 10:00:00".to_owned()), None]);
+}
