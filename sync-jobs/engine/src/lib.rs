@@ -12,6 +12,8 @@ mod chunk;
 mod diff;
 mod hash;
 mod key;
+mod schedule;
+mod throttle;
 mod value;
 mod verdict;
 
@@ -20,5 +22,12 @@ pub use chunk::ChunkSizer;
 pub use diff::{KeyedRows, RowChange, RowsError, TableDiff, diff};
 pub use hash::{AggregateHash, AggregateHasher, encode_row, fingerprint};
 pub use key::{KeyError, KeyPart, KeyShape, PartKind, RootKey};
+pub use schedule::{
+    CATCH_UP_MAX, Decision, Missed, Overlap, PassReason, Passed, Schedule, ScheduleError,
+    ScheduleRules,
+};
+pub use throttle::{
+    Gauge, Go, Readings, RowBudget, SideReadings, WaitReason, decide as decide_throttle,
+};
 pub use value::{ColumnKind, Value, ValueError};
 pub use verdict::{Look, StableWindow, Verdict};
