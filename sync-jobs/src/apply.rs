@@ -9,9 +9,11 @@
 use banyan_engine::{KeyedRows, RootKey, RowChange, TableDiff, Value, diff};
 
 use crate::aggregate::{self, ReadFor, Tables};
+use crate::cache;
 use crate::connection::{Connection, TooHeavy};
 use crate::dialect::{Existing, STATEMENT_BYTES_MAX};
 use crate::error::SyncError;
+use crate::job::JobInner;
 use crate::pause::{Pause, PausePoint};
 use crate::select;
 use crate::shape::TableShape;
@@ -26,6 +28,7 @@ pub(crate) struct Batch<'a> {
 
 /// Under which right and limits a batch is written.
 pub(crate) struct Applier<'a> {
+    pub(crate) job: &'a JobInner,
     pub(crate) state: &'a StateRow,
     pub(crate) lease: &'a Lease,
     pub(crate) shapes: &'a [TableShape],
@@ -53,6 +56,7 @@ impl Applier<'_> {
         let diffs: Vec<TableDiff> =
             have.iter().zip(batch.source).map(|(have, want)| diff(have, want)).collect();
         self.write(target, &diffs).await?;
+        cache::enqueue(self.job, target, self.shapes, &diffs).await?;
         let written = count(&diffs);
         self.state.save(target, batch.checkpoint, written).await?;
         self.pause.reach(PausePoint::BeforeCommit).await;

@@ -16,6 +16,7 @@ use crate::drain;
 use crate::error::SyncError;
 use crate::job::{Job, JobInner};
 use crate::plan::PlanCapture;
+use crate::tables;
 
 /// Tries of one DDL statement while others hold locks.
 const DDL_TRIES: u32 = 5;
@@ -100,6 +101,10 @@ impl Job {
                 statements.push((job.to, sql));
             }
         }
+        for sql in tables::forget(job, &mut target).await? {
+            target.run("forget orders and slots", &sql).await?;
+            statements.push((job.to, sql));
+        }
         Ok(UninstallReport { statements })
     }
 }
@@ -123,6 +128,11 @@ pub(crate) async fn missing(
     if !has_tables || job.state.load(target).await?.is_none() {
         let statements = vec![job.state.create_sql(target.dialect)];
         steps.push(PlanCapture { side: job.to, object: "row of by_state".into(), statements });
+    }
+    if tables::missing(target).await? {
+        let object = format!("tables {}", tables::NAMES.join(", "));
+        let statements = tables::ddl(job.target);
+        steps.push(PlanCapture { side: job.to, object, statements });
     }
     if !exists(source, "by_change").await? {
         let statements = owned(source.dialect.change_ddl());

@@ -11,33 +11,46 @@
 
 mod aggregate;
 mod apply;
+mod cache;
 mod capture;
 mod connection;
+mod control;
 mod dialect;
 mod drain;
 mod error;
+mod gate;
 mod install;
 mod job;
 mod listing;
+mod memcached;
 mod metric;
+mod operate;
 mod pause;
 mod plan;
+mod probe;
 mod progress;
 mod publish;
 mod row_diff;
 mod run;
+mod schedule;
 mod select;
 mod session;
 mod shape;
+mod slot;
 mod spec;
 mod state;
+mod status;
+mod tables;
 mod url;
 mod verify;
 
+pub use cache::CacheKey;
+pub use control::Orders;
 pub use dialect::Engine;
 pub use error::SyncError;
 pub use install::{InstallReport, UninstallReport};
 pub use job::{Job, Ports};
+pub use operate::{CacheHook, LagQuery, Operate, SideThrottle, Throttle};
 pub use pause::{NoPause, Pause, PausePoint};
 pub use plan::{Plan, PlanCapture, PlanTable};
 pub use progress::{
@@ -46,11 +59,15 @@ pub use progress::{
 };
 pub use row_diff::{ColumnDiff, RowDiff, RowDiffKind};
 pub use run::{RunMode, RunSummary};
+pub use schedule::{Clock, Scheduler, SlotEvent, SlotWatch, TargetClock};
 pub use spec::{
     CaptureEvent, CaptureSpec, JobSpec, Limits, RootsSpec, SpecError, SpecProblem, TableSpec,
 };
+pub use status::{JobStatus, SlotStatus};
 pub use url::SideUrls;
 pub use verify::{KeyDiff, VerifyOptions, VerifyReport};
 
 pub use banyan_domain::Side;
-pub use banyan_engine::{KeyShape, PartKind};
+pub use banyan_engine::{
+    KeyShape, Missed, Overlap, PartKind, PassReason, Passed, Schedule, ScheduleError, ScheduleRules,
+};
