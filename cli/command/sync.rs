@@ -1,4 +1,7 @@
-//! `banyan sync plan|run|verify`.
+//! `banyan sync list|plan|run|pause|resume|throttle|verify`.
+
+mod list;
+mod orders;
 
 use crate::args::{JobArgs, SyncCommand};
 use crate::config::{Config, Job as ConfiguredJob};
@@ -20,11 +23,15 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     match command {
+        SyncCommand::List(which) => list::run(config, which, output).await,
         SyncCommand::Plan(which) => plan(config, which, output).await,
         SyncCommand::Run { job, once: _, follow, execute } => {
             let mode = if *follow { RunMode::Follow } else { RunMode::Once };
             run_jobs(config, job, mode, *execute, output).await
         }
+        SyncCommand::Pause(args) => orders::pause(config, args, output).await,
+        SyncCommand::Resume(args) => orders::resume(config, args, output).await,
+        SyncCommand::Throttle(args) => orders::throttle(config, args, output).await,
         SyncCommand::Verify(which) => verify(config, which, output).await,
     }
 }
@@ -50,8 +57,7 @@ fn chosen<'c>(config: &'c Config, which: &JobArgs) -> Result<Vec<&'c ConfiguredJ
 }
 
 fn open(job: &ConfiguredJob, ports: Ports) -> Result<Job, Failure> {
-    Job::open(job.spec.clone(), job.urls.clone(), ports)
-        .map_err(|error| sync::failure(&job.spec.name, &error))
+    job.open(ports).map_err(|error| sync::failure(&job.spec.name, &error))
 }
 
 async fn plan(config: &Config, which: &JobArgs, output: &Output) -> Result<Exit, Failure> {

@@ -11,11 +11,13 @@ use banyan_engine::{KeyShape, PartKind};
 use banyan_sync_jobs::{
     CaptureEvent, CaptureSpec, JobSpec, Limits, RootsSpec, SideUrls, TableSpec,
 };
+use std::path::Path;
+use std::time::Duration;
 
-pub(crate) fn read_jobs(root: &Section<'_>, routes: &Routes) -> Vec<Job> {
+pub(crate) fn read_jobs(root: &Section<'_>, routes: &Routes, base: &Path) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
     for section in root.sections("sync") {
-        let Some(job) = read_job(&section, routes) else { continue };
+        let Some(job) = read_job(&section, routes, base) else { continue };
         if jobs.iter().any(|other| other.spec.name == job.spec.name) {
             section.problem(Problem::error(
                 section.span(),
@@ -27,7 +29,7 @@ pub(crate) fn read_jobs(root: &Section<'_>, routes: &Routes) -> Vec<Job> {
     jobs
 }
 
-fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
+fn read_job(section: &Section<'_>, routes: &Routes, base: &Path) -> Option<Job> {
     let name = section.required("job", "\"messages\"", value::text);
     let context = section
         .required("context", "\"messages\"", |t| ContextName::new(t).map_err(|e| e.to_string()));
@@ -36,6 +38,9 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
     let separator = section.or("separator", ":", value::text);
     let parts = key_parts(section);
     let limits = limits(section);
+    let shape = KeyShape::new(separator?, parts?);
+    let job_name = name.as_ref().map_or("", |name| name.value.as_str());
+    let operate = super::operate::read(section, job_name, &shape, base);
     let roots = section.sections("roots").iter().filter_map(read_roots).collect();
     let captures = section.sections("capture").iter().filter_map(read_capture).collect();
     let tables = section.sections("table").iter().filter_map(read_table).collect();
@@ -69,7 +74,7 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
         context: context.value.to_string(),
         root: root?.value,
         follow: follow?,
-        key: KeyShape::new(separator?, parts?),
+        key: shape,
         roots,
         captures,
         tables,
@@ -83,7 +88,9 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
             ));
         }
     }
-    Some(Job { spec, urls: SideUrls { legacy: legacy?, new: new? } })
+    let urls = SideUrls { legacy: legacy?, new: new? };
+    super::operate::check(section, &operate, &urls);
+    Some(Job { spec, urls, operate })
 }
 
 fn key_parts(section: &Section<'_>) -> Option<Vec<PartKind>> {
@@ -112,10 +119,12 @@ fn limits(section: &Section<'_>) -> Option<Limits> {
         section.or("keys-per-chunk-max", &default.keys_per_chunk_max.to_string(), value::count)?;
     let changes =
         section.or("changes-per-batch", &default.changes_per_batch.to_string(), value::count)?;
+    let target = section.or("chunk-target", "500ms", value::duration_ms)?;
     Some(Limits {
         keys_per_chunk: per_chunk,
         keys_per_chunk_max: max,
         changes_per_batch: changes,
+        chunk_target: Duration::from_millis(target),
         ..default
     })
 }

@@ -102,6 +102,11 @@ impl Job {
         &self.inner.spec
     }
 
+    /// The configured limit of rows per second.
+    pub fn rows_per_second(&self) -> Option<u64> {
+        self.inner.operate.throttle.rows_per_second
+    }
+
     /// The target side.
     pub fn to(&self) -> Side {
         self.inner.to
