@@ -114,7 +114,7 @@ pub(crate) enum Command {
     /// Shadow reads: report, gate, and diff of any two answers
     #[command(subcommand)]
     Shadow(ShadowCommand),
-    /// Sync jobs: plan, install, run, verify, conflicts, doctor
+    /// Sync jobs: list, plan, install, run, pause, throttle, verify, conflicts, doctor
     #[command(subcommand)]
     Sync(SyncCommand),
     /// Events: the forwarder, its state and quarantine, parity, handover, insertion
@@ -186,7 +186,7 @@ pub(crate) enum Role {
     Proxy,
     /// Mirror and compare, inside the proxy's process
     Shadow,
-    /// Sync jobs with `follow = true`
+    /// Sync jobs that follow or have a schedule
     Sync,
     /// The forwarder of events
     Events,
@@ -401,9 +401,45 @@ fn side(text: &str) -> Result<Side, String> {
     Side::from_word(text).ok_or_else(|| "must be `legacy` or `new`".to_owned())
 }
 
+/// `banyan sync pause|resume`
+#[derive(Debug, Args)]
+pub(crate) struct OrderArgs {
+    /// The job
+    pub(crate) job: String,
+    /// The side that is written; the other one owns the data
+    #[arg(long, value_name = "SIDE", default_value = "new", value_parser = side)]
+    pub(crate) to: Side,
+    #[command(flatten)]
+    pub(crate) who: Who,
+}
+
+/// `banyan sync throttle`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("limit").required(true))]
+pub(crate) struct ThrottleArgs {
+    /// The job
+    pub(crate) job: String,
+    /// Rows per second at most
+    #[arg(long, value_name = "N", group = "limit")]
+    pub(crate) rows_per_second: Option<std::num::NonZeroU64>,
+    /// Back to the limit of the file
+    #[arg(long, group = "limit")]
+    pub(crate) off: bool,
+    /// The side that is written; the other one owns the data
+    #[arg(long, value_name = "SIDE", default_value = "new", value_parser = side)]
+    pub(crate) to: Side,
+    #[command(flatten)]
+    pub(crate) who: Who,
+}
+
 /// `banyan sync ..`
 #[derive(Debug, Subcommand)]
 pub(crate) enum SyncCommand {
+    /// Where each job is: phase, state and why, lag, next run, last run
+    #[command(
+        after_long_help = "Examples:\n  banyan sync list\n  banyan sync list messages        with its last runs\n  banyan sync list --json | jq '.data.jobs[] | {job, state, reason, lag_ms}'\n\nExit 6 when a target database cannot be reached; what is known is shown all the same."
+    )]
+    List(JobArgs),
     /// What a run would do: triggers to install, rows to copy or mend; changes nothing
     #[command(
         after_long_help = "Examples:\n  banyan sync plan\n  banyan sync plan messages --json\n\nExit 1 when there is something to do."
@@ -429,6 +465,21 @@ Installing triggers changes the source database: it needs --execute the first ti
         #[arg(long)]
         execute: bool,
     },
+    /// Hold a job, also a running one: it keeps its lease and does nothing
+    #[command(
+        after_long_help = "Examples:\n  banyan sync pause messages --reason \"peak hour\"\n  banyan sync pause messages --as ada --json\n\nA running worker obeys within a second, between two transactions. The order survives restarts.\nThe drain of changes waits too, so the lag grows: banyan sync throttle slows only the copy."
+    )]
+    Pause(OrderArgs),
+    /// Let a paused job go on
+    #[command(
+        after_long_help = "Examples:\n  banyan sync resume messages\n  banyan sync resume messages --json"
+    )]
+    Resume(OrderArgs),
+    /// Limit the rows that a copy or sweep reads per second, also while it runs
+    #[command(
+        after_long_help = "Examples:\n  banyan sync throttle messages --rows-per-second 500\n  banyan sync throttle messages --off              back to max-rows-per-second of the file\n\nThe drain of changes is never slowed by it."
+    )]
+    Throttle(ThrottleArgs),
     /// Compare both databases aggregate by aggregate, while live
     #[command(
         after_long_help = "Examples:\n  banyan sync verify\n  banyan sync verify messages --json\n\nExit 1 on drift, 4 when keys never got quiet."

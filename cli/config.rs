@@ -9,6 +9,7 @@ pub(crate) mod database;
 pub(crate) mod events;
 pub(crate) mod limits;
 pub(crate) mod noise;
+pub(crate) mod operate;
 pub(crate) mod problem;
 pub(crate) mod reader;
 pub(crate) mod record;
@@ -76,6 +77,24 @@ pub(crate) struct ContextPlaces {
 pub(crate) struct Job {
     pub(crate) spec: banyan_sync_jobs::JobSpec,
     pub(crate) urls: banyan_sync_jobs::SideUrls,
+    /// Schedule, throttle and caches.
+    pub(crate) operate: banyan_sync_jobs::Operate,
+}
+
+impl Job {
+    /// The job as it is configured.
+    ///
+    /// # Errors
+    /// What is wrong with its text or its addresses.
+    pub(crate) fn open(
+        &self,
+        to: banyan_domain::Side,
+        ports: banyan_sync_jobs::Ports,
+    ) -> Result<banyan_sync_jobs::Job, banyan_sync_jobs::SyncError> {
+        let job =
+            banyan_sync_jobs::Job::open_toward(self.spec.clone(), self.urls.clone(), ports, to)?;
+        Ok(job.operated_by(self.operate.clone()))
+    }
 }
 
 /// A file that could be read, with what was found in it.
@@ -156,7 +175,7 @@ fn read(file: &Path, text: &str, root: &Section<'_>) -> Option<Config> {
     let admin = section::Admin::read(&root.section("admin"));
     let shadow = section::Shadow::read(&root.section("shadow"), text, &base);
     let routes = routes::read(root, text, &base);
-    let jobs = database::read_jobs(root, &routes);
+    let jobs = database::read_jobs(root, &routes, &base);
     let events = events::Events::read(&root.section("events"), &base);
     let expects = routes::read_expects(root, &routes);
     Some(Config {

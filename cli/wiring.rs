@@ -9,6 +9,7 @@ pub(crate) mod control;
 pub(crate) mod events;
 pub(crate) mod log;
 pub(crate) mod noise;
+pub(crate) mod pace;
 pub(crate) mod parity;
 pub(crate) mod proxy;
 pub(crate) mod recording;

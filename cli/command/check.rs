@@ -10,7 +10,7 @@ use crate::output::{Output, Paint};
 use crate::wiring::{control, events, shadow, sync};
 use banyan_diff::{Day, RuleSource, Run};
 use banyan_domain::{Compiled, Outcome, RequestHead, RouteTable, decide};
-use banyan_sync_jobs::{Job, Ports};
+use banyan_sync_jobs::Ports;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -193,11 +193,10 @@ async fn online(config: &Config) -> Vec<Line> {
     }
     for configured in &config.jobs {
         let name = &configured.spec.name;
-        let plan =
-            match Job::open(configured.spec.clone(), configured.urls.clone(), Ports::default()) {
-                Ok(job) => job.plan().await,
-                Err(error) => Err(error),
-            };
+        let plan = match configured.open(banyan_domain::Side::New, Ports::default()) {
+            Ok(job) => job.plan().await,
+            Err(error) => Err(error),
+        };
         lines.push(match plan {
             Ok(plan) if plan.missing.is_empty() => Line::new(
                 Finding::Ok,

@@ -19,7 +19,7 @@ use banyan_control::{Agent, AgentError, ControlStore, StoreOptions};
 use banyan_events::forwarder::Forwarder;
 use banyan_proxy::{Drained, Live, Proxy, ProxyError};
 use banyan_shadow::{Shadow, ShadowHandle};
-use banyan_sync_jobs::{Job, NoPause, NoProgress, Ports, RunMode};
+use banyan_sync_jobs::{NoPause, NoProgress, Ports, RunMode, Scheduler};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -230,14 +230,21 @@ fn start_jobs(
     quiet: &CancellationToken,
     background: &mut JoinSet<()>,
 ) -> Result<(), Failure> {
-    for configured in config.jobs.iter().filter(|job| job.spec.follow) {
+    for configured in &config.jobs {
         let ports = Ports {
             progress: Arc::new(NoProgress),
             store: Arc::new(sync::Keeper(store.clone())),
             pause: Arc::new(NoPause),
         };
-        let job = Job::open(configured.spec.clone(), configured.urls.clone(), ports)
-            .map_err(|error| sync::failure(&configured.spec.name, &error))?;
+        let job = configured.open(banyan_domain::Side::New, ports);
+        let job = job.map_err(|error| sync::failure(&configured.spec.name, &error))?;
+        if let Some(scheduler) = Scheduler::new(&job) {
+            let quiet = quiet.clone();
+            background.spawn(async move { scheduler.run(quiet).await });
+        }
+        if !configured.spec.follow {
+            continue;
+        }
         let quiet = quiet.clone();
         background.spawn(async move {
             match job.run(RunMode::Follow, quiet).await {

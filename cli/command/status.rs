@@ -91,6 +91,13 @@ fn lines(status: &StatusView, output: &Output) -> Vec<String> {
             .iter()
             .map(|warning| output.paint(Paint::Warn, &format!("warning: {warning}"))),
     );
+    for job in status.contexts.iter().flat_map(|context| &context.sync) {
+        // A job that follows and has nothing to say is silent.
+        if !job.detail.is_empty() {
+            let line = format!("sync {}: {}: {}", job.job, job.state, job.detail);
+            lines.push(output.paint(Paint::Warn, &line));
+        }
+    }
     for context in &status.contexts {
         let step = |word: &str, command: &Option<String>| {
             command.as_ref().map(|command| format!("{word}: {command}"))
@@ -120,7 +127,7 @@ fn row(context: &ContextView) -> Vec<String> {
     ]
 }
 
-fn sync_lag(lag_ms: u64) -> String {
+pub(crate) fn sync_lag(lag_ms: u64) -> String {
     match lag_ms {
         NOT_COPIED_MS.. => "not copied".to_owned(),
         10_000..NOT_COPIED_MS => ago(lag_ms),

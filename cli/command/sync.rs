@@ -3,6 +3,8 @@
 mod conflict;
 mod doctor;
 mod install;
+mod list;
+mod orders;
 
 use crate::args::{JobArgs, SyncCommand};
 use crate::config::{Config, Job as ConfiguredJob};
@@ -24,11 +26,15 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     match command {
+        SyncCommand::List(which) => list::run(config, which, output).await,
         SyncCommand::Plan(which) => plan(config, which, output).await,
         SyncCommand::Run { job, once: _, follow, execute } => {
             let mode = if *follow { RunMode::Follow } else { RunMode::Once };
             run_jobs(config, job, mode, *execute, output).await
         }
+        SyncCommand::Pause(args) => orders::pause(config, args, output).await,
+        SyncCommand::Resume(args) => orders::resume(config, args, output).await,
+        SyncCommand::Throttle(args) => orders::throttle(config, args, output).await,
         SyncCommand::Verify(which) => verify(config, which, output).await,
         SyncCommand::Install { job, execute } => {
             install::install(config, job.as_deref(), *execute, output).await
@@ -62,8 +68,7 @@ fn chosen<'c>(config: &'c Config, which: Option<&str>) -> Result<Vec<&'c Configu
 }
 
 fn open(job: &ConfiguredJob, to: Side, ports: Ports) -> Result<Job, Failure> {
-    Job::open_toward(job.spec.clone(), job.urls.clone(), ports, to)
-        .map_err(|error| sync::failure(&job.spec.name, &error))
+    job.open(to, ports).map_err(|error| sync::failure(&job.spec.name, &error))
 }
 
 /// The chosen jobs in one direction. Of all jobs, those that do not describe it are left out.

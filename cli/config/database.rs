@@ -12,11 +12,13 @@ use banyan_sync_jobs::{
     CaptureEvent, CaptureMode, CaptureSpec, CursorSpec, DriftClass, DriftPolicy, JobSpec, KeepSpec,
     Limits, RootsSpec, Rules, SideUrls, TableSpec, ZeroDate,
 };
+use std::path::Path;
+use std::time::Duration;
 
-pub(crate) fn read_jobs(root: &Section<'_>, routes: &Routes) -> Vec<Job> {
+pub(crate) fn read_jobs(root: &Section<'_>, routes: &Routes, base: &Path) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
     for section in root.sections("sync") {
-        let Some(job) = read_job(&section, routes) else { continue };
+        let Some(job) = read_job(&section, routes, base) else { continue };
         if jobs.iter().any(|other| other.spec.name == job.spec.name) {
             section.problem(Problem::error(
                 section.span(),
@@ -28,7 +30,7 @@ pub(crate) fn read_jobs(root: &Section<'_>, routes: &Routes) -> Vec<Job> {
     jobs
 }
 
-fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
+fn read_job(section: &Section<'_>, routes: &Routes, base: &Path) -> Option<Job> {
     let name = section.required("job", "\"messages\"", value::text);
     let context = section
         .required("context", "\"messages\"", |t| ContextName::new(t).map_err(|e| e.to_string()));
@@ -40,6 +42,9 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
     let limits = limits(section);
     let drift = read_drift(section);
     let zero_date = section.or("zero-date", "error", ZeroDate::parse);
+    let shape = KeyShape::new(separator?, parts?);
+    let job_name = name.as_ref().map_or("", |name| name.value.as_str());
+    let operate = super::operate::read(section, job_name, &shape, base);
     let roots = section.sections("roots").iter().filter_map(read_roots).collect();
     let captures = section.sections("capture").iter().filter_map(read_capture).collect();
     let mut round = Vec::new();
@@ -76,7 +81,7 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
         root: root?.value,
         follow: follow?,
         mode: mode?,
-        key: KeyShape::new(separator?, parts?),
+        key: shape,
         roots,
         captures,
         tables,
@@ -91,7 +96,9 @@ fn read_job(section: &Section<'_>, routes: &Routes) -> Option<Job> {
             ));
         }
     }
-    Some(Job { spec, urls: SideUrls { legacy: legacy?, new: new? } })
+    let urls = SideUrls { legacy: legacy?, new: new? };
+    super::operate::check(section, &operate, &urls);
+    Some(Job { spec, urls, operate })
 }
 
 fn key_parts(section: &Section<'_>) -> Option<Vec<PartKind>> {
@@ -140,10 +147,12 @@ fn limits(section: &Section<'_>) -> Option<Limits> {
         section.or("keys-per-chunk-max", &default.keys_per_chunk_max.to_string(), value::count)?;
     let changes =
         section.or("changes-per-batch", &default.changes_per_batch.to_string(), value::count)?;
+    let target = section.or("chunk-target", "500ms", value::duration_ms)?;
     Some(Limits {
         keys_per_chunk: per_chunk,
         keys_per_chunk_max: max,
         changes_per_batch: changes,
+        chunk_target: Duration::from_millis(target),
         ..default
     })
 }

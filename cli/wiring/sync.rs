@@ -1,5 +1,6 @@
 //! Sync jobs wired to the control store and to progress on stderr.
 
+use super::pace::{Pace, short};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, thousands};
@@ -7,8 +8,7 @@ use async_trait::async_trait;
 use banyan_control::{ControlStore, SyncRun, SyncWatermark};
 use banyan_domain::ContextName;
 use banyan_sync_jobs::{
-    JobState, Progress, ProgressEvent, ProgressStore, ProgressStoreError, RunRecord, SyncError,
-    Watermark,
+    Progress, ProgressEvent, ProgressStore, ProgressStoreError, RunRecord, SyncError, Watermark,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -97,21 +97,18 @@ impl ProgressStore for Keeper {
 /// Progress on stderr: a bar per job on a terminal, else one line per job every 10 s or 10 %.
 pub(crate) struct Meter {
     output: Output,
+    started: Instant,
     jobs: Mutex<HashMap<String, Shown>>,
 }
 
 struct Shown {
     bar: Option<ProgressBar>,
-    last: Instant,
-    last_tenth: u64,
-    last_state: JobState,
+    pace: Pace,
 }
-
-const EVERY: Duration = Duration::from_secs(10);
 
 impl Meter {
     pub(crate) fn new(output: Output) -> Self {
-        Self { output, jobs: Mutex::default() }
+        Self { output, started: Instant::now(), jobs: Mutex::default() }
     }
 }
 
@@ -124,29 +121,24 @@ impl Progress for Meter {
         let mut jobs = self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let shown =
             jobs.entry(event.job.clone()).or_insert_with(|| Shown::new(&self.output, &event));
+        let now = self.started.elapsed();
+        let eta = shown.pace.eta(now, &event);
         if let Some(bar) = &shown.bar {
             bar.set_length(event.total.max(1));
             bar.set_position(event.done.min(event.total.max(1)));
-            bar.set_message(line(&event));
+            bar.set_message(line(&event, eta));
             return;
         }
-        let tenth = (event.done * 10).checked_div(event.total).unwrap_or(0);
-        let due = shown.last.elapsed() >= EVERY
-            || tenth > shown.last_tenth
-            || event.state != shown.last_state;
-        if due {
-            shown.last = Instant::now();
-            shown.last_tenth = tenth;
-            shown.last_state = event.state;
-            self.print(&event);
+        if shown.pace.is_due(now, &event) {
+            self.print(&event, eta);
         }
     }
 }
 
 impl Meter {
-    fn print(&self, event: &ProgressEvent) {
+    fn print(&self, event: &ProgressEvent, eta: Option<Duration>) {
         if !self.output.is_json() {
-            self.output.error_line(&format!("{} {}", event.job, line(event)));
+            self.output.error_line(&format!("{} {}", event.job, line(event, eta)));
             return;
         }
         let value = json!({
@@ -159,6 +151,7 @@ impl Meter {
             "rows_per_second": event.rows_per_second,
             "lag_ms": event.lag_ms,
             "pending": event.pending,
+            "eta_s": eta.map(|eta| eta.as_secs()),
         });
         self.output.error_line(&value.to_string());
     }
@@ -174,8 +167,7 @@ impl Shown {
             bar.set_prefix(event.job.clone());
             bar
         });
-        let last = Instant::now().checked_sub(EVERY).unwrap_or_else(Instant::now);
-        Self { bar, last, last_tenth: 0, last_state: event.state }
+        Self { bar, pace: Pace::default() }
     }
 }
 
@@ -187,7 +179,7 @@ impl Drop for Meter {
 }
 
 /// `412,000/1,930,114 21.3 %  8,100 rows/s  lag 4 s  state waiting: reason  eta 3m07s`.
-fn line(event: &ProgressEvent) -> String {
+fn line(event: &ProgressEvent, eta: Option<Duration>) -> String {
     let mut parts = Vec::new();
     if event.total > 0 {
         #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
@@ -200,5 +192,6 @@ fn line(event: &ProgressEvent) -> String {
         Some(reason) => format!("state {}: {reason}", event.state.as_str()),
         None => format!("state {}", event.state.as_str()),
     });
+    parts.extend(eta.map(|eta| format!("eta {}", short(eta))));
     parts.join("  ")
 }

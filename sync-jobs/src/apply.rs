@@ -12,10 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use banyan_engine::{KeyedRows, RootKey, RowChange, TableDiff, Value, keep};
 
 use crate::aggregate::{self, ReadFor, Tables};
+use crate::cache;
 use crate::connection::Connection;
 use crate::dialect::{Existing, STATEMENT_BYTES_MAX};
 use crate::drain;
 use crate::error::SyncError;
+use crate::job::JobInner;
 use crate::pause::{Pause, PausePoint};
 use crate::select;
 use crate::shape::TableShape;
@@ -31,7 +33,7 @@ pub(crate) struct Batch<'a> {
 
 /// Under which right and limits a batch is written.
 pub(crate) struct Applier<'a> {
-    pub(crate) job: &'a str,
+    pub(crate) job: &'a JobInner,
     pub(crate) state: &'a StateRow,
     pub(crate) lease: &'a Lease,
     /// The fence's epoch as it was before the source was read.
@@ -92,7 +94,7 @@ impl Applier<'_> {
         self.state.renew(target, self.lease, self.ttl_ms).await?;
         self.state.check_fence(target, self.fence_epoch).await?;
         if self.is_watched {
-            aside.extend(drain::pending_of(target, self.job, batch.keys).await?);
+            aside.extend(drain::pending_of(target, &self.job.spec.name, batch.keys).await?);
         }
         let read =
             aggregate::read_target(target, self.shapes, batch.keys, ReadFor::Write, self.bytes_max);
@@ -108,7 +110,7 @@ impl Applier<'_> {
         };
         if self.is_watched {
             self.write_tagged(target, &diffs).await?;
-            let seen = drain::pending_of(target, self.job, batch.keys).await?;
+            let seen = drain::pending_of(target, &self.job.spec.name, batch.keys).await?;
             if !seen.is_subset(aside) {
                 target.rollback().await?;
                 aside.extend(seen);
@@ -118,6 +120,7 @@ impl Applier<'_> {
         } else {
             self.write(target, &diffs).await?;
         }
+        cache::enqueue(self.job, target, self.shapes, &diffs).await?;
         let written = count(self.shapes, &diffs);
         self.state.save(target, batch.checkpoint, written).await?;
         self.pause.reach(PausePoint::BeforeCommit).await;
@@ -142,7 +145,7 @@ impl Applier<'_> {
         if let Some((_, end)) = tag {
             target.run("end the tag", end).await?;
         }
-        drain::forget_echo(target, self.job).await
+        drain::forget_echo(target, &self.job.spec.name).await
     }
 
     async fn write(&self, target: &mut Connection, diffs: &[TableDiff]) -> Result<(), SyncError> {

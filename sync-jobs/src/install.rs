@@ -18,6 +18,7 @@ use crate::form;
 use crate::job::{Job, JobInner};
 use crate::plan::PlanCapture;
 use crate::spec::CaptureMode;
+use crate::tables;
 
 /// What a job needs on its target.
 pub(crate) const STATE_TABLES: [&str; 6] =
@@ -109,7 +110,9 @@ impl Job {
         if all_exist(&mut target, &STATE_TABLES).await?
             && job.state.load(&mut target).await?.is_some()
         {
-            for sql in job.state.delete_sql().into_iter().chain([form::forget_sql(job)]) {
+            let orders = tables::forget(job, &mut target).await?;
+            let state = job.state.delete_sql().into_iter().chain([form::forget_sql(job)]);
+            for sql in orders.into_iter().chain(state) {
                 if execute {
                     target.run("forget the checkpoint", &sql).await?;
                 }
@@ -170,6 +173,11 @@ pub(crate) async fn missing(
     if !exists(target, "by_state").await? || job.state.load(target).await?.is_none() {
         let statements = vec![job.state.create_sql(target.dialect)];
         steps.push(PlanCapture { side: job.to, object: "row of by_state".into(), statements });
+    }
+    if tables::missing(target).await? {
+        let object = format!("tables {}", tables::NAMES.join(", "));
+        let statements = tables::ddl(job.target);
+        steps.push(PlanCapture { side: job.to, object, statements });
     }
     if has_marks(job) && !all_exist(source, source.dialect.change_tables()).await? {
         let statements = owned(source.dialect.change_ddl());

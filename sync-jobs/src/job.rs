@@ -10,6 +10,7 @@ use banyan_domain::Side;
 use crate::connection::Connection;
 use crate::dialect::Engine;
 use crate::error::SyncError;
+use crate::operate::Operate;
 use crate::pause::{NoPause, Pause};
 use crate::progress::{NoProgress, NoProgressStore, Progress, ProgressStore};
 use crate::spec::JobSpec;
@@ -44,6 +45,7 @@ pub struct Job {
     pub(crate) inner: Arc<JobInner>,
 }
 
+#[derive(Clone)]
 pub(crate) struct JobInner {
     pub(crate) spec: JobSpec,
     pub(crate) urls: SideUrls,
@@ -52,6 +54,7 @@ pub(crate) struct JobInner {
     pub(crate) target: Engine,
     pub(crate) state: StateRow,
     pub(crate) ports: Ports,
+    pub(crate) operate: Operate,
 }
 
 impl Job {
@@ -76,7 +79,17 @@ impl Job {
         spec.check(to).map_err(|source| SyncError::Spec { source })?;
         let (source, target) = (urls.engine(to.other())?, urls.engine(to)?);
         let state = StateRow::new(&spec.name, to);
-        Ok(Self { inner: Arc::new(JobInner { spec, urls, to, source, target, state, ports }) })
+        let operate = Operate::default();
+        let inner = JobInner { spec, urls, to, source, target, state, ports, operate };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The job with this schedule, throttle and these caches.
+    #[must_use]
+    pub fn operated_by(self, operate: Operate) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.inner);
+        inner.operate = operate;
+        Self { inner: Arc::new(inner) }
     }
 
     /// The job's name.
@@ -87,6 +100,11 @@ impl Job {
     /// What the job is.
     pub fn spec(&self) -> &JobSpec {
         &self.inner.spec
+    }
+
+    /// The configured limit of rows per second.
+    pub fn rows_per_second(&self) -> Option<u64> {
+        self.inner.operate.throttle.rows_per_second
     }
 
     /// The target side.

@@ -11,9 +11,11 @@
 
 mod aggregate;
 mod apply;
+mod cache;
 mod capture;
 mod conflict;
 mod connection;
+mod control;
 mod cursor;
 mod decode;
 mod dialect;
@@ -21,32 +23,43 @@ mod doctor;
 mod drain;
 mod error;
 mod form;
+mod gate;
 mod install;
 mod job;
 mod listing;
+mod memcached;
 mod metric;
+mod operate;
 mod pause;
 mod plan;
+mod probe;
 mod progress;
 mod publish;
 mod row_diff;
 mod run;
+mod schedule;
 mod select;
 mod session;
 mod shape;
+mod slot;
 mod source_type;
 mod spec;
 mod state;
+mod status;
+mod tables;
 mod unique;
 mod url;
 mod verify;
 
+pub use cache::CacheKey;
 pub use conflict::Conflicts;
+pub use control::Orders;
 pub use dialect::Engine;
 pub use doctor::{DoctorCheck, DoctorOptions, DoctorReport, Finding};
 pub use error::SyncError;
 pub use install::{InstallReport, UninstallReport};
 pub use job::{Job, Ports};
+pub use operate::{CacheHook, LagQuery, Operate, SideThrottle, Throttle};
 pub use pause::{NoPause, Pause, PausePoint};
 pub use plan::{Plan, PlanCapture, PlanTable};
 pub use progress::{
@@ -55,12 +68,17 @@ pub use progress::{
 };
 pub use row_diff::{ColumnDiff, RowDiff, RowDiffKind};
 pub use run::{RunMode, RunSummary};
+pub use schedule::{Clock, Scheduler, SlotEvent, SlotWatch, TargetClock};
 pub use spec::{
     CaptureEvent, CaptureMode, CaptureSpec, CursorSpec, JobSpec, KeepSpec, Limits, RootsSpec,
     Rules, SpecError, SpecProblem, TableSpec,
 };
+pub use status::{JobStatus, SlotStatus};
 pub use url::SideUrls;
 pub use verify::{KeyDiff, VerifyOptions, VerifyReport};
 
 pub use banyan_domain::Side;
-pub use banyan_engine::{DriftClass, DriftPolicy, KeyShape, PartKind, ZeroDate};
+pub use banyan_engine::{
+    DriftClass, DriftPolicy, KeyShape, Missed, Overlap, PartKind, PassReason, Passed, Schedule,
+    ScheduleError, ScheduleRules, ZeroDate,
+};

@@ -43,6 +43,69 @@ pub(crate) fn conflicts(job: &str, count: i64) {
     CONFLICTS.with_label_values(&[job]).set(count);
 }
 
+static WAITING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    gauge("banyan_sync_waiting", "1 while the job waits for this reason", &["job", "reason"])
+});
+static ROOTS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    gauge("banyan_sync_roots", "Roots of the running copy or sweep", &["job", "which"])
+});
+static SLOTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "banyan_sync_slots_total",
+        "Slots of schedules by what became of them",
+        &["job", "outcome"],
+    )
+});
+static CACHE_KEYS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "banyan_sync_cache_keys_total",
+        "Cache keys by what became of them",
+        &["job", "outcome"],
+    )
+});
+static CACHE_WAITING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    gauge(
+        "banyan_sync_cache_waiting",
+        "Cache keys that wait for their server; -1 unknown",
+        &["job"],
+    )
+});
+
+/// The job stopped waiting for one reason and waits for another.
+pub(crate) fn waiting(job: &str, before: Option<&str>, now: Option<&str>) {
+    before.iter().for_each(|word| WAITING.with_label_values(&[job, word]).set(0));
+    now.iter().for_each(|word| WAITING.with_label_values(&[job, word]).set(1));
+}
+
+/// The copy or sweep is here.
+pub(crate) fn copied(job: &str, done: i64, total: i64) {
+    ROOTS.with_label_values(&[job, "done"]).set(done);
+    ROOTS.with_label_values(&[job, "total"]).set(total);
+}
+
+/// This became of slots.
+pub(crate) fn slots(job: &str, outcome: &str, count: usize) {
+    SLOTS.with_label_values(&[job, outcome]).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+}
+
+/// Keys were deleted from their server.
+pub(crate) fn cache_deleted(job: &str, count: usize) {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    CACHE_KEYS.with_label_values(&[job, "deleted"]).inc_by(count);
+    CACHE_WAITING.with_label_values(&[job]).set(0);
+}
+
+/// Names of keys that memcached cannot hold.
+pub(crate) fn cache_illegal(job: &str, count: usize) {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    CACHE_KEYS.with_label_values(&[job, "illegal"]).inc_by(count);
+}
+
+/// So many keys wait.
+pub(crate) fn cache_waiting(job: &str, count: i64) {
+    CACHE_WAITING.with_label_values(&[job]).set(count);
+}
+
 /// A batch was committed.
 pub(crate) fn batch(job: &str, written: Written) {
     BATCHES.with_label_values(&[job]).inc();

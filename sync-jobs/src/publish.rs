@@ -9,6 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use banyan_engine::WaitReason;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -37,12 +38,17 @@ struct Shared {
     job: Arc<JobInner>,
     now: Mutex<Now>,
     changed: Notify,
+    committed: Notify,
 }
 
 #[derive(Clone)]
 struct Now {
     state: JobState,
     reason: Option<String>,
+    /// The word of the reason to wait, for the metric.
+    waits: Option<&'static str>,
+    /// What else an operator must see, such as a cache server that is away.
+    note: Option<String>,
     done: u64,
     total: u64,
     pending: u64,
@@ -61,6 +67,8 @@ impl Publisher {
         let now = Now {
             state: JobState::Starting,
             reason: None,
+            waits: None,
+            note: None,
             done: 0,
             total: 0,
             pending: 0,
@@ -72,23 +80,51 @@ impl Publisher {
             source_clock: None,
             shown: None,
         };
-        let shared = Arc::new(Shared { job, now: Mutex::new(now), changed: Notify::new() });
+        let shared = Arc::new(Shared {
+            job,
+            now: Mutex::new(now),
+            changed: Notify::new(),
+            committed: Notify::new(),
+        });
         let saver = tokio::spawn(save_repeatedly(Arc::clone(&shared)));
         Self { shared, saver }
     }
 
     /// The run is in this state, because of that.
     pub(crate) fn state(&self, state: JobState, reason: Option<String>) {
+        self.enter(state, reason, None);
+    }
+
+    /// The run waits, because of that.
+    pub(crate) fn waiting(&self, because: &WaitReason) {
+        self.waits(because.word(), because.to_string());
+    }
+
+    /// The run waits; `word` is for the metric.
+    pub(crate) fn waits(&self, word: &'static str, reason: String) {
+        self.enter(JobState::Waiting, Some(reason), Some(word));
+    }
+
+    /// A handle to say more beside the state.
+    pub(crate) fn note(&self) -> Note {
+        Note(Arc::clone(&self.shared))
+    }
+
+    fn enter(&self, state: JobState, reason: Option<String>, waits: Option<&'static str>) {
         self.change(|now| {
             if now.state != state || now.reason != reason {
                 now.shown = None;
             }
-            (now.state, now.reason) = (state, reason);
+            if now.waits != waits {
+                metric::waiting(&self.shared.job.spec.name, now.waits, waits);
+            }
+            (now.state, now.reason, now.waits) = (state, reason, waits);
         });
     }
 
     /// The first copy is here.
     pub(crate) fn copied(&self, done: i64, total: i64) {
+        metric::copied(&self.shared.job.spec.name, done, total);
         self.change(|now| {
             now.done = u64::try_from(done).unwrap_or(0);
             now.total = u64::try_from(total).unwrap_or(0);
@@ -105,6 +141,7 @@ impl Publisher {
             now.counters.batches += 1;
             now.counters.roots_applied += u64::try_from(roots).unwrap_or(0);
         });
+        self.shared.committed.notify_one();
     }
 
     /// Change rows were applied and deleted.
@@ -185,7 +222,7 @@ impl Shared {
             context: self.job.spec.context.clone(),
             to: self.job.to,
             state: now.state,
-            reason: now.reason.clone(),
+            reason: now.says(),
             done: now.done,
             total: now.total,
             rows_per_second: now.rows_per_second,
@@ -196,7 +233,31 @@ impl Shared {
     }
 }
 
+/// Says more about a run beside its state.
+#[derive(Clone)]
+pub(crate) struct Note(Arc<Shared>);
+
+impl Note {
+    /// This is to be seen; nothing takes it back.
+    pub(crate) fn set(&self, text: Option<String>) {
+        self.0.lock().note = text;
+    }
+
+    /// Returns after the next commit on the target.
+    pub(crate) async fn committed(&self) {
+        self.0.committed.notified().await;
+    }
+}
+
 impl Now {
+    /// The reason and the note.
+    fn says(&self) -> Option<String> {
+        match (&self.reason, &self.note) {
+            (Some(reason), Some(note)) => Some(format!("{reason}; {note}")),
+            (reason, note) => reason.as_ref().or(note.as_ref()).cloned(),
+        }
+    }
+
     /// The source's clock now minus the watermark.
     fn lag_ms(&self) -> Option<i64> {
         let (clock_ms, seen) = self.source_clock?;
@@ -241,7 +302,7 @@ async fn save(shared: &Shared) {
             watermark_ms: now.watermark_ms,
             lag_ms: now.lag_ms().unwrap_or(-1),
             state: now.state,
-            reason: now.reason.clone(),
+            reason: now.says(),
             pending: now.pending,
         }
     };

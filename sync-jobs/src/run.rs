@@ -11,6 +11,7 @@ use banyan_engine::Backoff;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::Cleaner;
 use crate::dialect::Engine;
 use crate::error::SyncError;
 use crate::job::{Job, JobInner};
@@ -65,7 +66,11 @@ impl Job {
         let (started, started_ms) = (Instant::now(), unix_ms());
         let publisher = Publisher::start(Arc::clone(&self.inner));
         let holder = holder();
+        let cleaner = Cleaner::start(&self.inner, publisher.note());
         let ended = Box::pin(work(&self.inner, mode, &cancel, &publisher, &holder)).await;
+        if let Some(cleaner) = cleaner {
+            cleaner.end().await;
+        }
         drop(timeout(RELEASE_TIMEOUT, release(&self.inner, &holder)).await);
         let (counters, watermark_ms) = (publisher.counters(), publisher.watermark_ms());
         let (outcome, state, error) = match &ended {
@@ -139,9 +144,9 @@ async fn work(
         }
         let wait = wait_after(&error, publisher, &mut backoff);
         tracing::warn!(job = %job.spec.name, error = error.chain(), ?wait, "sync step failed");
-        tokio::select! {
-            () = cancel.cancelled() => return Ok(RunOutcome::Stopped),
-            () = sleep(wait) => {}
+        sleep_or_stop(cancel, wait).await;
+        if cancel.is_cancelled() {
+            return Ok(RunOutcome::Stopped);
         }
     }
 }
@@ -150,7 +155,7 @@ async fn work(
 fn wait_after(error: &SyncError, publisher: &Publisher, backoff: &mut Backoff) -> Duration {
     let wait = backoff.fail();
     if let SyncError::LeaseHeld { expires_in_ms, .. } = error {
-        publisher.state(JobState::Waiting, Some(error.to_string()));
+        publisher.waits("lease", error.to_string());
         let left = u64::try_from(*expires_in_ms).unwrap_or(0).saturating_add(50);
         return Duration::from_millis(left.min(2_000));
     }
@@ -184,15 +189,21 @@ async fn attempt(
         match (step, mode) {
             (Step::Worked, _) => {}
             (Step::Idle, RunMode::Once) => return Ok(()),
-            (Step::Idle, RunMode::Follow) => {
-                tokio::select! {
-                    () = cancel.cancelled() => {}
-                    () = sleep(idle_wait) => {}
-                }
+            (Step::Idle, RunMode::Follow) => sleep_or_stop(cancel, idle_wait).await,
+            // Short enough to keep the lease and to hear orders.
+            (Step::Held(wait), _) => {
+                sleep_or_stop(cancel, wait.min(job.spec.limits.lease_ttl / 4)).await;
             }
         }
     }
     Ok(())
+}
+
+async fn sleep_or_stop(cancel: &CancellationToken, wait: Duration) {
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = sleep(wait) => {}
+    }
 }
 
 /// Lets a step finish after a stop, but not for ever.
@@ -219,7 +230,7 @@ async fn release(job: &JobInner, holder: &str) {
 }
 
 /// A name that no other worker has.
-fn holder() -> String {
+pub(crate) fn holder() -> String {
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
     format!("{}-{nanos:x}-{run}", std::process::id())

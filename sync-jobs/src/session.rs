@@ -18,6 +18,7 @@ use crate::cursor;
 use crate::drain::{self, Changes};
 use crate::error::SyncError;
 use crate::form;
+use crate::gate::Gate;
 use crate::install;
 use crate::job::JobInner;
 use crate::listing::WorkList;
@@ -39,6 +40,8 @@ pub(crate) enum Step {
     Worked,
     /// Everything is applied.
     Idle,
+    /// Something holds the job back; nothing was done, or only a drain that found nothing.
+    Held(Duration),
 }
 
 /// A batch of roots that was tried.
@@ -73,6 +76,7 @@ pub(crate) struct Session<'p> {
     captured_by: Option<String>,
     list: WorkList,
     sizer: ChunkSizer,
+    gate: Gate,
     changes_limit: usize,
 }
 
@@ -98,6 +102,7 @@ impl<'p> Session<'p> {
         let limits = &job.spec.limits;
         let sizer =
             ChunkSizer::new(limits.keys_per_chunk, limits.keys_per_chunk_max, limits.chunk_target);
+        let gate = Gate::open(&job, &mut target).await?;
         publisher.copied(state.roots_done, state.roots_total);
         let mut session = Self {
             is_watched,
@@ -114,6 +119,7 @@ impl<'p> Session<'p> {
             state,
             list: WorkList::new(job.state.list_name()),
             sizer,
+            gate,
             changes_limit: limits.changes_per_batch,
             job,
         };
@@ -133,6 +139,9 @@ impl<'p> Session<'p> {
     /// Does the next piece of work.
     pub(crate) async fn step(&mut self) -> Result<Step, SyncError> {
         self.keep().await?;
+        if let Some(step) = self.held().await? {
+            return Ok(step);
+        }
         match self.state.phase {
             Phase::List => self.list_roots().await,
             Phase::Copy => {
@@ -142,6 +151,19 @@ impl<'p> Session<'p> {
             }
             Phase::Drain => self.drain().await,
         }
+    }
+
+    /// Waits if something holds the job back. Only a pause holds the drain.
+    async fn held(&mut self) -> Result<Option<Step>, SyncError> {
+        let copying = self.state.phase != Phase::Drain;
+        let Some(hold) = self.gate.ask(&mut self.target, copying).await? else { return Ok(None) };
+        if hold.because.holds_drain() {
+            self.publisher.waiting(&hold.because);
+            return Ok(Some(Step::Held(hold.pause)));
+        }
+        let step = self.drain().await?;
+        self.publisher.waiting(&hold.because);
+        Ok(Some(if step == Step::Idle { Step::Held(hold.pause) } else { step }))
     }
 
     /// Renews the lease in good time and looks whether the capture is still there.
@@ -251,7 +273,7 @@ impl<'p> Session<'p> {
     async fn copy_chunk(&mut self) -> Result<(), SyncError> {
         self.publisher.state(JobState::Copying, None);
         let cursor = self.state.cursor.clone();
-        let size = self.sizer.size();
+        let size = self.gate.keys(self.sizer.size());
         let keys = self.list.next(&mut self.target, cursor.as_ref(), size).await?;
         let Some(last) = keys.last().cloned() else {
             return self.finish_copy().await;
@@ -433,6 +455,9 @@ impl<'p> Session<'p> {
                 )
             });
             self.publisher.state(JobState::Following, reason);
+        } else if self.gate.is_sweep(self.state.relists) {
+            // A scheduled sweep compares a target that was complete before it.
+            self.publisher.watermark(clock_ms);
         }
     }
 
@@ -450,6 +475,7 @@ impl<'p> Session<'p> {
                 aggregate::read_source(source, &self.shapes, &spec.key, &keys, bytes_max).await?;
             self.source.commit().await?;
             let Ok(rows) = read else { return Ok(Tried::TooHeavy) };
+            self.gate.spend(keys.len(), &rows, checkpoint);
             self.reach(PausePoint::AfterSourceRead).await;
             match self.apply(&keys, &rows, checkpoint).await? {
                 Applied::Done { written, .. } => return Ok(Tried::Applied(written)),
@@ -470,7 +496,7 @@ impl<'p> Session<'p> {
         checkpoint: &Checkpoint,
     ) -> Result<Applied, SyncError> {
         let applier = Applier {
-            job: &self.job.spec.name,
+            job: &self.job,
             state: &self.job.state,
             lease: &self.lease,
             fence_epoch: self.state.fence_epoch,

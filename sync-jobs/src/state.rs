@@ -440,7 +440,8 @@ impl StateRow {
         }
     }
 
-    fn is_ours(&self) -> String {
+    /// The condition that finds the job's row, in this and its sister tables.
+    pub(crate) fn is_ours(&self) -> String {
         format!("job = '{}' AND direction = '{}'", self.job, self.to.as_str())
     }
 

@@ -17,6 +17,8 @@ mod json;
 mod key;
 mod kind;
 mod number;
+mod schedule;
+mod throttle;
 mod time;
 mod value;
 mod verdict;
@@ -28,6 +30,13 @@ pub use drift::{ColumnForm, Drift, DriftClass, DriftPolicy, DriftVerdict, TableF
 pub use hash::{AggregateHash, AggregateHasher, encode_row, fingerprint};
 pub use key::{KeyError, KeyPart, KeyShape, PartKind, RootKey};
 pub use kind::{ColumnKind, JsonNumbers, TextLimit, UNLIMITED};
+pub use schedule::{
+    CATCH_UP_MAX, Decision, Missed, Overlap, PassReason, Passed, Schedule, ScheduleError,
+    ScheduleRules,
+};
+pub use throttle::{
+    Gauge, Go, Readings, RowBudget, SideReadings, WaitReason, decide as decide_throttle,
+};
 pub use time::{ZeroDate, is_zero_date};
 pub use value::{Value, ValueError};
 pub use verdict::{Look, StableWindow, Verdict};

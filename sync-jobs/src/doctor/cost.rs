@@ -71,7 +71,7 @@ async fn with_scratch(
     source: &mut Connection,
     capture: &CaptureSpec,
 ) -> Result<Option<Cost>, SyncError> {
-    let had_changes = install::exists(source, "by_change").await?;
+    let had_changes = install::all_exist(source, source.dialect.change_tables()).await?;
     if !had_changes {
         for sql in source.dialect.change_ddl() {
             source.run("make the change table", sql).await?;
@@ -97,7 +97,9 @@ async fn with_scratch(
         let sql = format!("DELETE FROM by_change WHERE job = '{SCRATCH_JOB}'");
         source.run("delete the scratch marks", &sql).await?;
     } else {
-        source.run("drop the change table", "DROP TABLE by_change").await?;
+        for table in source.dialect.change_tables() {
+            source.run("drop the change table", &format!("DROP TABLE {table}")).await?;
+        }
     }
     measured
 }

@@ -39,6 +39,11 @@ const SERVERS: &[Need] = &[
         package: "rabbitmq-server",
         why: "tests start a private broker",
     },
+    Need {
+        paths: &["/usr/bin/memcached"],
+        package: "memcached",
+        why: "tests start a private cache, as in front of a legacy application",
+    },
 ];
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
