@@ -101,7 +101,9 @@ fn advice(error: &ScheduleError, zone: &str) -> (&'static str, Option<String>) {
         }
         ScheduleError::AllNeedsQueue => ("missed", Some("overlap = \"queue\"".to_owned())),
         ScheduleError::TooLong { key } => (key, None),
-        _ => ("schedule", Some("schedule = \"*/5 * * * *\"".to_owned())),
+        ScheduleError::Cron { .. } | ScheduleError::Never { .. } => {
+            ("schedule", Some("schedule = \"*/5 * * * *\"".to_owned()))
+        }
     }
 }
 

@@ -164,6 +164,6 @@ mod tests {
     fn times_are_short() {
         assert_eq!(short(ms(12_900)), "12s");
         assert_eq!(short(ms(187_000)), "3m07s");
-        assert_eq!(short(Duration::from_secs(7_500)), "2h05m");
+        assert_eq!(short(Duration::from_mins(125)), "2h05m");
     }
 }

@@ -134,14 +134,14 @@ pub(crate) async fn enqueue(
     let key = vec!["job", "direction", "server", "k"];
     let frame = WriteTarget { table: "by_cache", columns, key };
     let (start, end) = target.dialect.write_frame(&frame, Existing::Maybe);
-    let stamp = stamp();
+    let stamp = stamp().to_string();
     let mut sql = String::new();
     // In order, as they are removed, so that two transactions lock them in one order.
     for (server, key) in &keys {
         sql.push_str(if sql.is_empty() { &start } else { "," });
         let (server, key) = (text(target.dialect, server)?, text(target.dialect, key)?);
-        let (name, to) = (&job.spec.name, job.to.as_str());
-        sql.push_str(&format!("('{name}','{to}',{server},{key},{stamp})"));
+        let (name, to) = (job.spec.name.as_str(), job.to.as_str());
+        sql.extend(["('", name, "','", to, "',", &server, ",", &key, ",", &stamp, ")"]);
         if sql.len() > STATEMENT_BYTES_MAX {
             sql.push_str(&end);
             target.run("write cache keys", &sql).await?;
@@ -362,16 +362,16 @@ async fn forget(
     batch: &[(String, i64)],
 ) -> Result<(), SyncError> {
     let (ours, server) = (job.state.is_ours(), text(target.dialect, server)?);
-    let mut sql = String::new();
+    let mut statements = Vec::with_capacity(batch.len());
     for (key, stamp) in batch {
         let key = text(target.dialect, key)?;
-        sql.push_str(&format!(
+        statements.push(format!(
             "DELETE FROM by_cache WHERE {ours} AND server = {server} AND k = {key} \
-             AND stamp = {stamp};"
+             AND stamp = {stamp}"
         ));
     }
     target.begin_write().await?;
-    target.run("remove cleared cache keys", &sql).await?;
+    target.run("remove cleared cache keys", &statements.join(";")).await?;
     target.commit().await
 }
 

@@ -73,8 +73,11 @@ static CACHE_WAITING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 
 /// The job stopped waiting for one reason and waits for another.
 pub(crate) fn waiting(job: &str, before: Option<&str>, now: Option<&str>) {
-    before.iter().for_each(|word| WAITING.with_label_values(&[job, word]).set(0));
-    now.iter().for_each(|word| WAITING.with_label_values(&[job, word]).set(1));
+    for (word, holds) in [(before, 0), (now, 1)] {
+        if let Some(word) = word {
+            WAITING.with_label_values(&[job, word]).set(holds);
+        }
+    }
 }
 
 /// The copy or sweep is here.

@@ -119,7 +119,7 @@ impl Probe {
             });
             Some(Gauge { found: found.await, max })
         };
-        let (lag, running) = futures_util::future::join(lag, running).await;
+        let (lag, running) = Box::pin(futures_util::future::join(lag, running)).await;
         SideReadings { side: of.side, lag, running }
     }
 }

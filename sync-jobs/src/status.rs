@@ -85,12 +85,12 @@ async fn read_state(
 ) -> Result<(), SyncError> {
     let Some(state) = job.state.load(target).await? else { return Ok(()) };
     status.installed = true;
-    status.phase = match state.phase {
+    let phase = match state.phase {
         Phase::List => "list",
         Phase::Copy => "copy",
         Phase::Drain => "drain",
-    }
-    .to_owned();
+    };
+    phase.clone_into(&mut status.phase);
     status.roots_done = u64::try_from(state.roots_done).unwrap_or(0);
     status.roots_total = u64::try_from(state.roots_total).unwrap_or(0);
     let clock = target.dialect.clock_ms();

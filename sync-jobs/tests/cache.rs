@@ -144,6 +144,12 @@ impl Cache {
         assert_eq!(self.line(), "STORED");
     }
 
+    fn set_all(&mut self, keys: &[&str]) {
+        for key in keys {
+            self.set(key);
+        }
+    }
+
     fn has(&mut self, key: &str) -> bool {
         self.0.get_mut().write_all(format!("get {key}\r\n").as_bytes()).unwrap();
         let found = self.line() != "END";
@@ -183,18 +189,18 @@ async fn keys_of_changed_aggregates_and_no_others_leave_memcached() {
 
     let keys = ["user/3/inbox", "notes/3", "user/4/inbox", "notes/4"];
     let mut cache = Cache::of(&memcached);
-    keys.iter().for_each(|key| cache.set(key));
+    cache.set_all(&keys);
     let mut service = back.service().await;
     run(&mut service, "UPDATE notes SET body = 'edited' WHERE id = 2").await;
     assert_eq!(once(&job).await, RunOutcome::Done);
     assert_eq!(keys.map(|key| cache.has(key)), [false, false, true, true]);
     // A row that moves clears both aggregates.
-    keys.iter().for_each(|key| cache.set(key));
+    cache.set_all(&keys);
     run(&mut service, "UPDATE notes SET user_id = 4 WHERE id = 1").await;
     assert_eq!(once(&job).await, RunOutcome::Done);
     assert_eq!(keys.map(|key| cache.has(key)), [false; 4]);
     // Nothing changed: nothing is cleared.
-    keys.iter().for_each(|key| cache.set(key));
+    cache.set_all(&keys);
     assert_eq!(once(&job).await, RunOutcome::Done);
     assert_eq!(keys.map(|key| cache.has(key)), [true; 4]);
 
@@ -207,7 +213,7 @@ async fn keys_of_changed_aggregates_and_no_others_leave_memcached() {
 
     memcached.start_again().unwrap();
     let mut cache = Cache::of(&memcached);
-    keys.iter().for_each(|key| cache.set(key));
+    cache.set_all(&keys);
     assert_eq!(once(&job).await, RunOutcome::Done);
     assert_eq!(keys.map(|key| cache.has(key)), [true, true, false, false], "after it is back");
     assert_eq!(job.status().await.unwrap().cache_waiting, 0);
@@ -231,7 +237,7 @@ async fn keys_of_changed_aggregates_and_no_others_leave_memcached() {
     memcached.start_again().unwrap();
     eventually(Duration::from_secs(15), async || waiting().await == 0).await;
     let mut cache = Cache::of(&memcached);
-    keys.iter().for_each(|key| cache.set(key));
+    cache.set_all(&keys);
     run(&mut service, "UPDATE notes SET body = body || '!'").await;
     eventually(Duration::from_secs(10), async || keys.map(|key| cache.has(key)) == [false; 4])
         .await;

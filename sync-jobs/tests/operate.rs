@@ -151,7 +151,7 @@ async fn of_two_schedulers_one_runs_each_of_two_hundred_slots_and_none_is_lost()
         clock.0.fetch_add(step * MINUTE, Ordering::SeqCst);
         slots += step;
         let due = usize::try_from(slots).unwrap();
-        eventually(Duration::from_secs(60), async || seen.ended().len() + seen.passed() >= due)
+        eventually(Duration::from_mins(1), async || seen.ended().len() + seen.passed() >= due)
             .await;
     }
     for scheduler in schedulers {

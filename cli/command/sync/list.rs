@@ -61,7 +61,9 @@ pub(crate) async fn run(
         let jobs: Vec<Value> = listed.iter().map(|job| job.json(detailed)).collect();
         output.json("banyan.sync.list/1", &json!({ "jobs": jobs }), &warnings);
     } else {
-        warnings.iter().for_each(|warning| output.note(&format!("warning: {warning}")));
+        for warning in &warnings {
+            output.note(&format!("warning: {warning}"));
+        }
         print(&listed, detailed, output);
     }
     let away = listed.iter().any(|job| job.status.is_err());

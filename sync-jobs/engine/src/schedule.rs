@@ -71,7 +71,6 @@ pub struct Schedule {
 
 /// An expression or rule that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum ScheduleError {
     /// The cron expression is wrong.
     #[error("`{text}` is no cron expression of five fields (minute hour day month weekday): {why}")]

@@ -127,7 +127,7 @@ fn what_cannot_be_a_schedule_is_refused_with_its_reason() {
 }
 
 fn rules(missed: Missed, overlap: Overlap) -> ScheduleRules {
-    ScheduleRules { missed, overlap, deadline: Duration::from_secs(60), ..ScheduleRules::default() }
+    ScheduleRules { missed, overlap, deadline: Duration::from_mins(1), ..ScheduleRules::default() }
 }
 
 #[test]
