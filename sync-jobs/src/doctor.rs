@@ -212,7 +212,7 @@ async fn installed(
         let side = at.side;
         match lacking(at, table, columns).await {
             Ok(None) => {
-                checks.push(check(side, Finding::Warn, table.to_owned(), "is not there yet"))
+                checks.push(check(side, Finding::Warn, table.to_owned(), "is not there yet"));
             }
             Ok(Some(missing)) if missing.is_empty() => {}
             Ok(Some(missing)) => {
