@@ -319,15 +319,17 @@ const BEFORE: [&str; 3] = [
 fn create(table: &str, at: usize) -> String {
     let columns: Vec<String> =
         CLASSES.iter().map(|class| format!(", {} {}", class.name, class.types[at])).collect();
-    format!("CREATE TABLE {table} (id BIGINT PRIMARY KEY{})", columns.concat())
+    // Row 0 must not get another number from the target.
+    let counts = if at == 2 && table == "copies" { " AUTO_INCREMENT" } else { "" };
+    format!("CREATE TABLE {table} (id BIGINT{counts} PRIMARY KEY{})", columns.concat())
 }
 
 fn insert(at: usize, row: usize) -> String {
     let values: Vec<&str> = CLASSES
         .iter()
-        .map(|class| match row {
-            ROWS => "NULL",
-            _ => class.facts[row % class.facts.len()].0[at],
+        .map(|class| {
+            let fact = class.facts.get(row % class.facts.len()).filter(|_| row < ROWS);
+            fact.map_or("NULL", |(write, _)| write[at])
         })
         .collect();
     format!("INSERT INTO facts VALUES ({row}, {})", values.join(", "))
@@ -380,13 +382,9 @@ async fn again_writes_nothing(job: &Job, new: &mut Base, pair: &str) {
 async fn seen(new: &mut Base, class: &Class, at: usize, pair: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     for row in 0..=ROWS {
-        let (write, want) = match row {
-            ROWS => ("NULL", None),
-            _ => {
-                let (write, seen) = class.facts[row % class.facts.len()];
-                (write[at], Some(seen[at].to_owned()))
-            }
-        };
+        let fact = class.facts.get(row % class.facts.len()).filter(|_| row < ROWS);
+        let (write, want) =
+            fact.map_or(("NULL", None), |(write, seen)| (write[at], Some(seen[at].to_owned())));
         let read = words(class.read[at], class.name, write);
         let found = new.texts(&format!("SELECT {read} FROM copies WHERE id = {row}")).await;
         if found != [want.clone()] {
