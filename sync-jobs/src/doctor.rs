@@ -14,10 +14,12 @@ mod probe;
 mod sqlite;
 
 use banyan_domain::Side;
+use banyan_engine::Drift;
 
 use crate::connection::Connection;
 use crate::dialect::Engine;
 use crate::error::SyncError;
+use crate::form;
 use crate::install;
 use crate::job::{Job, JobInner};
 use crate::run::unix_ms;
@@ -29,10 +31,11 @@ const SKEW_WARN_MS: i64 = 1_000;
 const SKEW_FAIL_MS: i64 = 60_000;
 
 /// Tables that `install` makes, with columns that they must have.
-const OURS: [(Role, &str, &str); 3] = [
+const OURS: [(Role, &str, &str); 4] = [
     (Role::Source, "by_change", "seq job k op origin"),
     (Role::Target, "by_state", "job direction phase cursor_key lease_epoch relists batch_token"),
     (Role::Target, "by_copy", "list_name k"),
+    (Role::Target, "by_shape", "job direction side table_name form"),
 ];
 
 /// What was found about one question.
@@ -212,7 +215,7 @@ async fn installed(
         let side = at.side;
         match lacking(at, table, columns).await {
             Ok(None) => {
-                checks.push(check(side, Finding::Warn, table.to_owned(), "is not there yet"))
+                checks.push(check(side, Finding::Warn, table.to_owned(), "is not there yet"));
             }
             Ok(Some(missing)) if missing.is_empty() => {}
             Ok(Some(missing)) => {
@@ -224,6 +227,7 @@ async fn installed(
     }
     if checks.is_empty() {
         checks.extend(triggers(job, source, &check).await);
+        checks.extend(changed(job, source, target, &check).await);
     }
     if checks.is_empty() {
         let mut fine = check(job.from(), Finding::Ok, String::new(), "complete");
@@ -253,6 +257,27 @@ async fn triggers(
         check(job.from(), Finding::Warn, object, "is of another version or configuration")
     });
     missing.chain(stale).collect()
+}
+
+/// Tables that changed since they were accepted.
+async fn changed(
+    job: &JobInner,
+    source: &mut Connection,
+    target: &mut Connection,
+    check: &impl Fn(Side, Finding, String, &str) -> DoctorCheck,
+) -> Vec<DoctorCheck> {
+    let verdict = match form::changes(job, source, target).await {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            return vec![check(job.to, Finding::Warn, "by_shape".into(), &error.chain())];
+        }
+    };
+    let answer = |finding, drift: &Drift| DoctorCheck {
+        side: None,
+        ..check(job.to, finding, drift.object.clone(), &drift.change)
+    };
+    let stops = verdict.stops.iter().map(|drift| answer(Finding::Fail, drift));
+    stops.chain(verdict.notes.iter().map(|drift| answer(Finding::Warn, drift))).collect()
 }
 
 /// The columns that a table of ours lacks; `None` if there is no such table.

@@ -326,17 +326,17 @@ impl SyncError {
 
 /// What helps against a value that its column cannot store.
 fn value_hint(source: &ValueError, table: &str, column: &str) -> String {
-    match source {
-        ValueError::ZeroDate => {
-            "set `zero-date = \"null\"` (or a moment such as \"1970-01-01 00:00:00\") in the job"
-                .into()
-        }
-        ValueError::Excess { .. } | ValueError::NotExact { .. } => format!(
+    if *source == ValueError::ZeroDate {
+        return "set `zero-date = \"null\"` (or a moment such as \"1970-01-01 00:00:00\") in the job"
+            .into();
+    }
+    if matches!(source, ValueError::Excess { .. } | ValueError::NotExact { .. }) {
+        return format!(
             "make `{table}.{column}` large enough, or list it in `round` of table `{table}` if less \
              is enough (digits are rounded, text is never cut)"
-        ),
-        _ => format!("correct the `select` of table `{table}`, or the type of `{column}`"),
+        );
     }
+    format!("correct the `select` of table `{table}`, or the type of `{column}`")
 }
 
 /// Whether a database error passes by itself: connection, lock, deadlock, restart, too busy.

@@ -155,7 +155,7 @@ impl TableShape {
     ) -> SyncError {
         let key = self.key.iter().map(|at| {
             let text = row.get(*at).and_then(Value::canonical_text);
-            text.map_or_else(|| "?".to_owned(), |text| text.into_owned())
+            text.map_or_else(|| "?".to_owned(), std::borrow::Cow::into_owned)
         });
         SyncError::Value {
             table: self.spec.name.clone(),

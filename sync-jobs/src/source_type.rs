@@ -26,10 +26,9 @@ pub(crate) enum SourceType {
 /// Judges a column of a select on its way into a column of the target.
 pub(crate) fn judge(engine: Engine, column: &Described, kind: ColumnKind) -> SourceType {
     match (engine, column.wire.as_str()) {
-        (Engine::Sqlite, _) => SourceType::Exact,
         (Engine::MySql, "FLOAT") => SourceType::Widen,
         (Engine::MySql, "GEOMETRY") => SourceType::Refused,
-        (Engine::MySql, _) => SourceType::Exact,
+        (Engine::Sqlite | Engine::MySql, _) => SourceType::Exact,
         // Bits are a number here; as text they would lose their leading zeros.
         (Engine::Postgres, "BIT") if is_number(kind) => SourceType::Exact,
         (Engine::Postgres, wire) if POSTGRES.contains(&wire) => SourceType::Exact,

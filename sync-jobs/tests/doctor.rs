@@ -59,10 +59,11 @@ async fn a_healthy_schema_has_no_fault() {
             let mut new = healthy(bases, target, &format!("hn{n}{m}"), "copies").await;
             let job = open(facts_job(&["v", "born"]), &legacy, &new);
             let report = job.doctor(DoctorOptions::default()).await.unwrap();
-            let not_there: [Fault; 3] = [
+            let not_there: [Fault; 4] = [
                 (Side::Legacy, "installation", Finding::Warn, "by_change"),
                 (Side::New, "installation", Finding::Warn, "by_state"),
                 (Side::New, "installation", Finding::Warn, "by_copy"),
+                (Side::New, "installation", Finding::Warn, "by_shape"),
             ];
             assert_faults(&report, &not_there);
             job.install().await.unwrap();
@@ -149,7 +150,9 @@ async fn each_fault_of_mariadb_is_named() {
         (Side::New, "installation", Finding::Warn, "by_state"),
     ];
     let mut wanted = wanted.to_vec();
-    wanted.push((Side::New, "installation", Finding::Warn, "by_copy"));
+    for table in ["by_copy", "by_shape"] {
+        wanted.push((Side::New, "installation", Finding::Warn, table));
+    }
     assert_faults(&report, &wanted);
     assert_eq!(report.worst(), Finding::Fail);
     settings(&legacy, &new, spec, &wanted).await;
@@ -219,7 +222,7 @@ async fn each_fault_of_postgres_is_named() {
     let mut codes = spec.captures[0].clone();
     codes.table = "codes".to_owned();
     spec.captures.push(codes);
-    let wanted: [Fault; 8] = [
+    let wanted: [Fault; 9] = [
         (Side::Legacy, "storage engine", Finding::Fail, "facts"),
         (Side::Legacy, "primary key", Finding::Fail, "facts"),
         (Side::Legacy, "key collation", Finding::Warn, "codes.code"),
@@ -228,6 +231,7 @@ async fn each_fault_of_postgres_is_named() {
         (Side::New, "cascade", Finding::Fail, "notes (noted)"),
         (Side::New, "installation", Finding::Warn, "by_state"),
         (Side::New, "installation", Finding::Warn, "by_copy"),
+        (Side::New, "installation", Finding::Warn, "by_shape"),
     ];
     let report = open(spec.clone(), &legacy, &new).doctor(DoctorOptions::default()).await.unwrap();
     assert_faults(&report, &wanted);
@@ -258,7 +262,7 @@ async fn each_fault_of_sqlite_is_named() {
          CREATE TABLE notes (id INTEGER PRIMARY KEY, copy TEXT REFERENCES copies (id) ON DELETE CASCADE)",
     )
     .await;
-    let wanted: [Fault; 9] = [
+    let wanted: [Fault; 10] = [
         (Side::Legacy, "primary key", Finding::Fail, "facts"),
         (Side::Legacy, "journal mode", Finding::Warn, "journal_mode"),
         (Side::Legacy, "replace", Finding::Warn, "trigger renew"),
@@ -268,18 +272,24 @@ async fn each_fault_of_sqlite_is_named() {
         (Side::New, "cascade", Finding::Fail, "notes"),
         (Side::New, "installation", Finding::Warn, "by_state"),
         (Side::New, "installation", Finding::Warn, "by_copy"),
+        (Side::New, "installation", Finding::Warn, "by_shape"),
     ];
     let job = open(facts_job(&["v"]), &legacy, &new);
     assert_faults(&job.doctor(DoctorOptions::default()).await.unwrap(), &wanted);
     installation(&mut legacy, &mut new, &job).await;
 }
 
-/// Lost triggers and tables of an older version.
+/// Lost triggers, changed tables and tables of an older version.
 async fn installation(legacy: &mut Base, new: &mut Base, job: &Job) {
     job.install().await.unwrap();
     legacy.run("DROP TRIGGER by_facts_1_au").await;
     let report = job.doctor(DoctorOptions::default()).await.unwrap();
     assert!(faults(&report).iter().any(|fault| fault.contains("trigger by_facts_1_au on facts")));
+    job.install().await.unwrap();
+    legacy.run("ALTER TABLE facts RENAME COLUMN v TO w; ALTER TABLE facts ADD COLUMN v TEXT").await;
+    let report = job.doctor(DoctorOptions::default()).await.unwrap();
+    assert_eq!(report.worst(), Finding::Fail, "the primary key is still missing");
+    assert!(faults(&report).iter().any(|fault| fault.contains("\"facts.w\", text: \"is new")));
     new.run("ALTER TABLE by_state DROP COLUMN relists").await;
     let report = job.doctor(DoctorOptions::default()).await.unwrap();
     assert!(faults(&report).iter().any(|fault| fault.contains("older version: no relists")));

@@ -319,15 +319,17 @@ const BEFORE: [&str; 3] = [
 fn create(table: &str, at: usize) -> String {
     let columns: Vec<String> =
         CLASSES.iter().map(|class| format!(", {} {}", class.name, class.types[at])).collect();
-    format!("CREATE TABLE {table} (id BIGINT PRIMARY KEY{})", columns.concat())
+    // Row 0 must not get another number from the target.
+    let counts = if at == 2 && table == "copies" { " AUTO_INCREMENT" } else { "" };
+    format!("CREATE TABLE {table} (id BIGINT{counts} PRIMARY KEY{})", columns.concat())
 }
 
 fn insert(at: usize, row: usize) -> String {
     let values: Vec<&str> = CLASSES
         .iter()
-        .map(|class| match row {
-            ROWS => "NULL",
-            _ => class.facts[row % class.facts.len()].0[at],
+        .map(|class| {
+            let fact = class.facts.get(row % class.facts.len()).filter(|_| row < ROWS);
+            fact.map_or("NULL", |(write, _)| write[at])
         })
         .collect();
     format!("INSERT INTO facts VALUES ({row}, {})", values.join(", "))
@@ -380,13 +382,9 @@ async fn again_writes_nothing(job: &Job, new: &mut Base, pair: &str) {
 async fn seen(new: &mut Base, class: &Class, at: usize, pair: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     for row in 0..=ROWS {
-        let (write, want) = match row {
-            ROWS => ("NULL", None),
-            _ => {
-                let (write, seen) = class.facts[row % class.facts.len()];
-                (write[at], Some(seen[at].to_owned()))
-            }
-        };
+        let fact = class.facts.get(row % class.facts.len()).filter(|_| row < ROWS);
+        let (write, want) =
+            fact.map_or(("NULL", None), |(write, seen)| (write[at], Some(seen[at].to_owned())));
         let read = words(class.read[at], class.name, write);
         let found = new.texts(&format!("SELECT {read} FROM copies WHERE id = {row}")).await;
         if found != [want.clone()] {
@@ -442,6 +440,19 @@ const fn refusal(engines: [At; 2], [source, value, target, says]: [&'static str;
 }
 
 const REFUSALS: &[Refusal] = &[
+    refusal(
+        [At::Postgres, At::MariaDb],
+        [
+            "uuid",
+            "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'",
+            "BINARY(16)",
+            "36 bytes, the column stores 16",
+        ],
+    ),
+    refusal(
+        [At::MariaDb, At::Postgres],
+        ["BINARY(16)", "X'A0EEBC999C0B4EF8BB6D6BB9BD380A11'", "uuid", "not UTF-8"],
+    ),
     refusal(
         [At::Postgres, At::MariaDb],
         ["numeric", "1.255", "DECIMAL(12,2)", "3 digits after the point, the column stores 2"],
@@ -633,4 +644,28 @@ async fn what_somebody_else_wrote_into_the_target_is_seen_and_replaced() {
     assert_eq!(once(&job).await.unwrap(), 2);
     let seen = new.texts("SELECT CAST(at AS CHAR) FROM copies ORDER BY id").await;
     assert_eq!(seen, [Some("2014-06-12 10:00:00".to_owned()), None]);
+}
+
+#[tokio::test]
+async fn a_uuid_becomes_sixteen_bytes_and_back_only_by_the_mapping() {
+    let Some(bases) = Bases::start().await else { return };
+    let uuid = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+    let mut words = bases.make(At::Postgres, "uuid_words").await;
+    let mut bytes = bases.make(At::MariaDb, "uuid_bytes").await;
+    for table in ["facts", "copies"] {
+        words.run(&format!("CREATE TABLE {table} (id BIGINT PRIMARY KEY, v uuid)")).await;
+        bytes.run(&format!("CREATE TABLE {table} (id BIGINT PRIMARY KEY, v BINARY(16))")).await;
+    }
+    words.run(&format!("INSERT INTO facts VALUES (1, '{uuid}')")).await;
+    let to_bytes = facts_job(&["decode(replace(v::text, '-', ''), 'hex') AS v"]);
+    let job = open(to_bytes, &words, &bytes);
+    job.install().await.unwrap();
+    assert_eq!(once(&job).await.unwrap(), 1);
+    again_writes_nothing(&job, &mut bytes, "uuid to bytes").await;
+    bytes.run("INSERT INTO facts SELECT * FROM copies").await;
+    let job = open(facts_job(&["HEX(v) AS v"]), &bytes, &words);
+    job.install().await.unwrap();
+    assert_eq!(once(&job).await.unwrap(), 1);
+    again_writes_nothing(&job, &mut words, "bytes to uuid").await;
+    assert_eq!(words.texts("SELECT v::text FROM copies").await, [Some(uuid.to_owned())]);
 }

@@ -28,7 +28,9 @@ pub(super) async fn run(
         let jobs: Vec<Value> = reports.iter().map(report_json).collect();
         output.json("banyan.sync.doctor/1", &json!({ "jobs": jobs }), &[]);
     } else {
-        reports.iter().for_each(|report| print(report, output));
+        for report in &reports {
+            print(report, output);
+        }
     }
     let failed = reports.iter().any(|report| report.worst() == Finding::Fail);
     Ok(if failed { Exit::No } else { Exit::Yes })

@@ -17,9 +17,11 @@ impl Value {
     /// # Errors
     /// When it has none: free text for an integer column, more digits than the column stores.
     pub fn into_canonical(self, kind: ColumnKind) -> Result<Self, ValueError> {
+        if self == Self::Null {
+            return Ok(self);
+        }
         let refused = ValueError::Kind { found: self.kind_name(), wanted: kind };
         match kind {
-            _ if self == Self::Null => Ok(self),
             ColumnKind::Any => Ok(self),
             ColumnKind::Integer { bits, unsigned } => {
                 let number = self.as_integer().ok_or(refused)?;

@@ -222,7 +222,13 @@ fn push_string(text: &str, into: &mut String) {
         match found {
             '"' => into.push_str("\\\""),
             '\\' => into.push_str("\\\\"),
-            control if control < ' ' => into.push_str(&format!("\\u{:04x}", u32::from(control))),
+            control if control < ' ' => {
+                let code = u32::from(control);
+                into.push_str("\\u00");
+                into.extend(
+                    [code >> 4, code & 15].into_iter().filter_map(|n| char::from_digit(n, 16)),
+                );
+            }
             plain => into.push(plain),
         }
     }

@@ -150,10 +150,11 @@ impl fmt::Display for ColumnKind {
             Self::Decimal { digits, scale } if *scale != UNLIMITED => {
                 write!(f, "({digits},{scale})")
             }
-            Self::Char { length } | Self::Binary { length } => write!(f, "({length})"),
+            Self::Char { length }
+            | Self::Binary { length }
+            | Self::Text { limit: TextLimit::Chars(length) } => write!(f, "({length})"),
             Self::Bits { length } => write!(f, "({length})"),
             Self::Timestamp { digits } | Self::Time { digits, .. } => write!(f, "({digits})"),
-            Self::Text { limit: TextLimit::Chars(length) } => write!(f, "({length})"),
             Self::Decimal { .. }
             | Self::Float
             | Self::Real

@@ -17,7 +17,9 @@ pub(crate) struct MySql;
 const KEY_TEXT: &str = "VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
 
 const SESSION: [&str; 3] = [
-    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT', \
+    // NO_AUTO_VALUE_ON_ZERO: else a row with the key 0 would get another key.
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT,\
+     NO_AUTO_VALUE_ON_ZERO', \
      SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 5, SESSION lock_wait_timeout = 5",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "SET @by_origin = 'banyan'",

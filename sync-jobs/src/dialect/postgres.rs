@@ -222,10 +222,10 @@ impl Dialect for Postgres {
             "boolean" => Some(ColumnKind::Bool),
             "text" | "enum" => Some(ColumnKind::TEXT),
             name if name.rsplit('.').next() == Some("citext") => Some(ColumnKind::TEXT),
-            "character varying" => Some(match declared.numbers.is_empty() {
-                true => ColumnKind::TEXT,
-                false => ColumnKind::Text { limit: TextLimit::Chars(declared.number(0, 0)?) },
-            }),
+            "character varying" if declared.numbers.is_empty() => Some(ColumnKind::TEXT),
+            "character varying" => {
+                Some(ColumnKind::Text { limit: TextLimit::Chars(declared.number(0, 0)?) })
+            }
             "name" => Some(ColumnKind::Text { limit: TextLimit::Bytes(63) }),
             "character" | "bpchar" => {
                 Some(ColumnKind::Char { length: declared.number(0, UNLIMITED)? })
