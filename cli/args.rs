@@ -113,7 +113,7 @@ pub(crate) enum Command {
     /// Shadow reads: report, gate, and diff of any two answers
     #[command(subcommand)]
     Shadow(ShadowCommand),
-    /// Sync jobs: plan, run, verify
+    /// Sync jobs: plan, run, verify, repair
     #[command(subcommand)]
     Sync(SyncCommand),
     /// Events: the forwarder, its state and quarantine, parity, handover, insertion
@@ -422,10 +422,47 @@ Installing triggers changes the source database: it needs --execute the first ti
         execute: bool,
     },
     /// Compare both databases aggregate by aggregate, while live
-    #[command(
-        after_long_help = "Examples:\n  banyan sync verify\n  banyan sync verify messages --json\n\nExit 1 on drift, 4 when keys never got quiet."
-    )]
-    Verify(JobArgs),
+    #[command(after_long_help = "\
+Examples:
+  banyan sync verify
+  banyan sync verify messages --since-clean --json
+
+Exit 1 on drift, 4 when keys never got quiet or a full pass is needed.")]
+    Verify {
+        #[command(flatten)]
+        job: JobArgs,
+        /// Only what changed since the last verify that ended clean
+        #[arg(long)]
+        since_clean: bool,
+    },
+    /// Show the exact rows that differ; enqueue them for the drain with --execute
+    #[command(after_long_help = "\
+Examples:
+  banyan sync repair messages                    the exact rows, nothing is written
+  banyan sync repair messages --execute          mark what differs; a running worker applies it
+  banyan sync repair messages 3:17 --execute     mark this aggregate
+
+Exit 0 when both sides are equal, 1 when something differs, 4 when it is not known yet.")]
+    Repair(RepairArgs),
+}
+
+/// `banyan sync repair`
+#[derive(Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// The job
+    pub(crate) job: String,
+    /// Root keys to look at; all of both sides when left out
+    #[arg(value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+    /// Only show what differs (default)
+    #[arg(long, conflicts_with = "execute")]
+    pub(crate) dry_run: bool,
+    /// Mark what differs, so that the drain makes it right; named keys in any case
+    #[arg(long)]
+    pub(crate) execute: bool,
+    /// Seconds to wait for a running worker
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    pub(crate) wait: u64,
 }
 
 /// `banyan audit`

@@ -106,7 +106,7 @@ pub(crate) fn root_of(shape: &TableShape, row: &[Value]) -> Option<RootKey> {
 }
 
 /// The select of the target's rows; `None` when no key can be stored in the root column.
-fn target_select(
+pub(crate) fn target_select(
     target: &Connection,
     shape: &TableShape,
     keys: &[RootKey],
@@ -118,14 +118,18 @@ fn target_select(
     if list.is_empty() {
         return Ok(None);
     }
-    let columns: Vec<String> =
-        shape.columns.iter().map(|column| target.dialect.name(&column.name)).collect();
     Ok(Some(format!(
-        "SELECT {} FROM {} WHERE {} IN ({list})",
-        columns.join(", "),
-        target.dialect.name(&shape.spec.name),
+        "{} WHERE {} IN ({list})",
+        rows_of(target, shape),
         target.dialect.name(&shape.spec.root_column),
     )))
+}
+
+/// The select of all of the target's rows.
+pub(crate) fn rows_of(target: &Connection, shape: &TableShape) -> String {
+    let columns: Vec<String> =
+        shape.columns.iter().map(|column| target.dialect.name(&column.name)).collect();
+    format!("SELECT {} FROM {}", columns.join(", "), target.dialect.name(&shape.spec.name))
 }
 
 /// Makes rows canonical and keys them.

@@ -16,6 +16,7 @@ use crate::pause::{Pause, PausePoint};
 use crate::select;
 use crate::shape::TableShape;
 use crate::state::{Checkpoint, Lease, StateRow, Written};
+use crate::verify;
 
 /// One batch: these roots should have these rows.
 pub(crate) struct Batch<'a> {
@@ -54,6 +55,8 @@ impl Applier<'_> {
             have.iter().zip(batch.source).map(|(have, want)| diff(have, want)).collect();
         self.write(target, &diffs).await?;
         let written = count(&diffs);
+        verify::clean::record(target, self.state.name(), batch.keys, verify::clean::DIRTY_MAX)
+            .await?;
         self.state.save(target, batch.checkpoint, written).await?;
         self.pause.reach(PausePoint::BeforeCommit).await;
         target.commit().await?;

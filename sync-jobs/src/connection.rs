@@ -29,7 +29,7 @@ use crate::url::SideUrls;
 /// Longest wait for a connection.
 const CONNECT_SECONDS: u64 = 10;
 /// Longest wait for a statement or for its next row.
-const STATEMENT_SECONDS: u64 = 120;
+pub(crate) const STATEMENT_SECONDS: u64 = 120;
 /// How long SQLite waits for another writer before it says busy.
 const SQLITE_BUSY: Duration = Duration::from_secs(5);
 
@@ -148,6 +148,26 @@ impl Connection {
             .map_err(|source| failed(side, act, source))
     }
 
+    /// The types of a query's columns as the driver names them, without running it.
+    pub(crate) async fn column_types(
+        &mut self,
+        act: &str,
+        sql: &str,
+    ) -> Result<Vec<String>, SyncError> {
+        let side = self.side;
+        let text = AssertSqlSafe(sql).into_sql_str();
+        let types = async {
+            match &mut self.wire {
+                Wire::Sqlite(c) => c.prepare(text).await.map(|s| column_types(s.columns())),
+                Wire::Postgres(c) => c.prepare(text).await.map(|s| column_types(s.columns())),
+                Wire::MySql(c) => c.prepare(text).await.map(|s| column_types(s.columns())),
+            }
+        };
+        within(side, act, STATEMENT_SECONDS, types)
+            .await?
+            .map_err(|source| failed(side, act, source))
+    }
+
     /// The database's clock in Unix milliseconds.
     pub(crate) async fn clock_ms(&mut self) -> Result<i64, SyncError> {
         let sql = format!("SELECT {}", self.dialect.clock_ms());
@@ -242,6 +262,10 @@ async fn connect(engine: Engine, url: &str) -> Result<Wire, sqlx::Error> {
 
 fn column_names<C: Column>(columns: &[C]) -> Vec<String> {
     columns.iter().map(|column| column.name().to_owned()).collect()
+}
+
+fn column_types<C: Column>(columns: &[C]) -> Vec<String> {
+    columns.iter().map(|column| column.type_info().name().to_owned()).collect()
 }
 
 fn sqlite_row(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {

@@ -16,6 +16,7 @@ use crate::drain;
 use crate::error::SyncError;
 use crate::job::{Job, JobInner};
 use crate::plan::PlanCapture;
+use crate::verify;
 
 /// Tries of one DDL statement while others hold locks.
 const DDL_TRIES: u32 = 5;
@@ -100,6 +101,12 @@ impl Job {
                 statements.push((job.to, sql));
             }
         }
+        if exist(&mut target, &verify::clean::TABLES).await? {
+            for sql in verify::clean::delete_sql(job) {
+                target.run("forget the passes", &sql).await?;
+                statements.push((job.to, sql));
+            }
+        }
         Ok(UninstallReport { statements })
     }
 }
@@ -119,6 +126,11 @@ pub(crate) async fn missing(
             object: "tables by_state, by_copy".into(),
             statements,
         });
+    }
+    if !exist(target, &verify::clean::TABLES).await? {
+        let statements = owned(&verify::clean::ddl(job.target));
+        let object = format!("tables {}", verify::clean::TABLES.join(", "));
+        steps.push(PlanCapture { side: job.to, object, statements });
     }
     if !has_tables || job.state.load(target).await?.is_none() {
         let statements = vec![job.state.create_sql(target.dialect)];
@@ -158,6 +170,16 @@ fn gap_steps(job: &JobInner, source: &Connection, gap: CaptureGap) -> Vec<PlanCa
 pub(crate) async fn exists(at: &mut Connection, table: &str) -> Result<bool, SyncError> {
     let sql = at.dialect.find_table(table);
     Ok(!at.rows("look for a table", sql).await?.is_empty())
+}
+
+/// Whether all of these tables are there.
+pub(crate) async fn exist(at: &mut Connection, tables: &[&str]) -> Result<bool, SyncError> {
+    for table in tables {
+        if !exists(at, table).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn triggers(source: &mut Connection) -> Result<Vec<InstalledTrigger>, SyncError> {

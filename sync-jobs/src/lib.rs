@@ -15,6 +15,7 @@ mod capture;
 mod connection;
 mod dialect;
 mod drain;
+mod encode;
 mod error;
 mod install;
 mod job;
@@ -24,6 +25,7 @@ mod pause;
 mod plan;
 mod progress;
 mod publish;
+mod repair;
 mod row_diff;
 mod run;
 mod select;
@@ -44,13 +46,14 @@ pub use progress::{
     Counters, JobState, NoProgress, NoProgressStore, Progress, ProgressEvent, ProgressStore,
     ProgressStoreError, RunOutcome, RunRecord, Watermark,
 };
+pub use repair::{RepairOptions, RepairOutcome, RepairReport};
 pub use row_diff::{ColumnDiff, RowDiff, RowDiffKind};
 pub use run::{RunMode, RunSummary};
 pub use spec::{
     CaptureEvent, CaptureSpec, JobSpec, Limits, RootsSpec, SpecError, SpecProblem, TableSpec,
 };
 pub use url::SideUrls;
-pub use verify::{KeyDiff, VerifyOptions, VerifyReport};
+pub use verify::{HashedHere, KeyDiff, VerifyOptions, VerifyReport};
 
 pub use banyan_domain::Side;
 pub use banyan_engine::{KeyShape, PartKind};

@@ -24,6 +24,7 @@ use crate::progress::JobState;
 use crate::publish::Publisher;
 use crate::shape::{self, TableShape};
 use crate::state::{Checkpoint, Lease, Phase, State, Written};
+use crate::verify;
 
 /// How often a running job looks whether its triggers are still there.
 const CAPTURE_CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -306,6 +307,13 @@ pub(crate) async fn check_installed(
 ) -> Result<(), SyncError> {
     if !install::exists(target, "by_state").await? || !install::exists(target, "by_copy").await? {
         return Err(job.state.missing());
+    }
+    if !install::exist(target, &verify::clean::TABLES).await? {
+        return Err(SyncError::NotInstalled {
+            job: job.spec.name.clone(),
+            side: job.to,
+            what: "tables `by_verified`, `by_dirty`".to_owned(),
+        });
     }
     if !install::exists(source, "by_change").await? {
         return Err(SyncError::NotInstalled {

@@ -12,6 +12,7 @@ mod chunk;
 mod diff;
 mod hash;
 mod key;
+mod lanes;
 mod value;
 mod verdict;
 
@@ -20,5 +21,6 @@ pub use chunk::ChunkSizer;
 pub use diff::{KeyedRows, RowChange, RowsError, TableDiff, diff};
 pub use hash::{AggregateHash, AggregateHasher, encode_row, fingerprint};
 pub use key::{KeyError, KeyPart, KeyShape, PartKind, RootKey};
+pub use lanes::{INLINE_OCTETS, LaneAdder, Lanes, encode_value};
 pub use value::{ColumnKind, Value, ValueError};
 pub use verdict::{Look, StableWindow, Verdict};
