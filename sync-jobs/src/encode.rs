@@ -67,6 +67,15 @@ pub(crate) fn root(engine: Engine, column: &Encoded<'_>) -> Option<String> {
     })
 }
 
+/// Ends a select of hashes so that the optimizer does not put the hash's expression into each sum: it would
+/// be computed three times.
+pub(crate) fn once(engine: Engine) -> &'static str {
+    match engine {
+        Engine::MySql => " LIMIT 18446744073709551615",
+        Engine::Postgres | Engine::Sqlite => " OFFSET 0",
+    }
+}
+
 /// Count of rows, count of hashes, and both lanes over a column `h`.
 pub(crate) fn sums(engine: Engine) -> String {
     let lane = |from: u32| match engine {
@@ -98,6 +107,12 @@ fn value(engine: Engine, column: &Encoded<'_>) -> Option<String> {
     let inline = concat(engine, &[&format!("OCTET_LENGTH({text})"), "':'", &text]);
     // Not COALESCE: an encoding that fails must not look like NULL.
     let mut case = format!("CASE WHEN {name} IS NULL THEN '~'");
+    if engine == Engine::MySql && held == Held::Moment && column.kind == ColumnKind::Timestamp {
+        // Nearly all times, at a third of the price.
+        case.push_str(&format!(
+            " WHEN MICROSECOND({name}) = 0 THEN CONCAT('19:', LEFT({name}, 19))"
+        ));
+    }
     if long {
         let octets = format!("OCTET_LENGTH({text})");
         let hashed = concat(engine, &["'#'", &octets, "':'", &format!("MD5({text})")]);
@@ -128,6 +143,8 @@ fn bytes(engine: Engine, held: Held, name: &str) -> Option<String> {
 fn text(engine: Engine, held: Held, column: &Encoded<'_>) -> Option<String> {
     let name = &column.column;
     let plain = match engine {
+        // What takes text reads a number as its digits.
+        Engine::MySql if held == Held::Integer => name.clone(),
         Engine::MySql => format!("CAST({name} AS CHAR)"),
         Engine::Postgres | Engine::Sqlite => format!("({name})::text"),
     };
@@ -150,10 +167,7 @@ fn text(engine: Engine, held: Held, column: &Encoded<'_>) -> Option<String> {
             Some(moment(engine, held, name, plain))
         }
         (ColumnKind::Date, Held::Day) => Some(plain),
-        (ColumnKind::Uuid, Held::Text | Held::Uuid) => {
-            let text = characters(engine, name, plain);
-            Some(format!("LOWER(REPLACE({text}, '-', ''))"))
-        }
+        (ColumnKind::Uuid, Held::Text | Held::Uuid | Held::Bytes) => uuid(engine, held, column),
         // Spelled out by kind: what is new has no expression until somebody thought about it.
         (
             ColumnKind::Integer
@@ -177,6 +191,22 @@ fn characters(engine: Engine, name: &str, plain: String) -> String {
         // One explicit collation, so that texts of several collations can stand in one CONCAT.
         Engine::MySql => format!("CONVERT({name} USING utf8mb4) COLLATE utf8mb4_bin"),
         Engine::Postgres | Engine::Sqlite => plain,
+    }
+}
+
+/// The 32 digits of a uuid. MariaDB reports its own uuid as bytes; bytes that are none give NULL.
+fn uuid(engine: Engine, held: Held, column: &Encoded<'_>) -> Option<String> {
+    let name = &column.column;
+    match engine {
+        Engine::MySql => {
+            let text =
+                format!("LOWER(REPLACE({}, '-', ''))", characters(engine, name, String::new()));
+            Some(format!("(CASE WHEN OCTET_LENGTH({text}) = 32 THEN {text} END)"))
+        }
+        Engine::Postgres | Engine::Sqlite if held == Held::Bytes => None,
+        Engine::Postgres | Engine::Sqlite => {
+            Some(format!("lower(replace(({name})::text, '-', ''))"))
+        }
     }
 }
 

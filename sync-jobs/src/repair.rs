@@ -21,6 +21,8 @@ use crate::verify::{self, VerifyOptions, VerifyReport};
 
 /// Marks per insert.
 const MARKS_PER_INSERT: usize = 1_000;
+/// How long after the end of its lease a worker may still come back.
+const LEASE_GRACE_MS: i64 = 10_000;
 /// Keys per look for pending marks.
 const KEYS_PER_LOOK: usize = 1_000;
 
@@ -195,12 +197,13 @@ async fn is_pending(
     Ok(false)
 }
 
-/// Whether a worker holds the lease now.
+/// Whether a worker holds the lease, or held it until a moment ago: one long batch outlives a short lease,
+/// and a lease that was given back has no end.
 async fn is_followed(job: &JobInner, target: &mut Connection) -> Result<bool, SyncError> {
     let (name, direction) = job.state.name();
     let sql = format!(
         "SELECT lease_holder FROM by_state WHERE job = '{name}' AND direction = '{direction}' \
-         AND lease_expires_ms > {}",
+         AND lease_expires_ms + {LEASE_GRACE_MS} > {}",
         target.dialect.clock_ms()
     );
     let rows = target.rows("look for a worker", sql).await?;

@@ -1,7 +1,7 @@
 //! Levels 1 and 2 of verify: lanes of chunks, then of their roots.
 //!
-//! What must stay true: a chunk is equal only if its lanes are and the source's snapshot shows no pending
-//! change of it; a root that is not proved equal here goes to `settle`, whatever the reason.
+//! What must stay true: a root is equal only if the source's snapshot shows no pending change of it, and its
+//! lanes are equal or those of its chunk are; a root that is not proved equal here goes to `settle`, whatever the reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -134,15 +134,16 @@ impl<'a> Verifier<'a> {
     /// Levels 1 and 2 of one chunk.
     async fn check(&mut self, keys: &[RootKey]) -> Result<(), SyncError> {
         let count = u64::try_from(keys.len()).unwrap_or(0);
-        if self.is_equal_by_lanes(keys).await? {
-            self.report.equal += count;
-            self.report.equal_by_lanes += count;
-        } else {
-            let doubtful = self.doubtful_of(keys).await?;
-            self.report.equal += count - u64::try_from(doubtful.len()).unwrap_or(0);
-            self.doubtful.extend(doubtful);
-        }
+        let doubtful = match self.quiet_and_equal(keys).await? {
+            Some(pending) => {
+                self.report.equal_by_lanes += count - u64::try_from(pending.len()).unwrap_or(0);
+                pending
+            }
+            None => self.doubtful_of(keys).await?,
+        };
         self.report.checked += count;
+        self.report.equal += count - u64::try_from(doubtful.len()).unwrap_or(0);
+        self.doubtful.extend(doubtful);
         self.observe();
         if self.doubtful.len() >= DOUBTFUL_MAX {
             self.settle_doubtful().await?;
@@ -155,18 +156,24 @@ impl<'a> Verifier<'a> {
         self.settle(doubtful).await
     }
 
-    /// Level 1: the sums of the whole chunk, both sides at once.
-    async fn is_equal_by_lanes(&mut self, keys: &[RootKey]) -> Result<bool, SyncError> {
-        let (source_selects, target_selects) = self.selects(keys)?;
-        let Self { job, source, target, shapes, measure: [of_source, of_target], .. } = self;
+    /// Level 1: the sums over the roots without pending changes, both sides at once. If they are equal, the
+    /// pending roots are what is left.
+    async fn quiet_and_equal(
+        &mut self,
+        keys: &[RootKey],
+    ) -> Result<Option<Vec<RootKey>>, SyncError> {
+        self.source.begin_snapshot().await?;
+        let pending = drain::pending_of(&mut self.source, &self.job.spec.name, keys).await?;
+        let (pending, quiet): (Vec<RootKey>, Vec<RootKey>) =
+            keys.iter().cloned().partition(|key| pending.contains(key));
+        if quiet.is_empty() {
+            self.source.commit().await?;
+            return Ok(Some(pending));
+        }
+        let (source_selects, target_selects) = self.selects(&quiet)?;
+        let Self { source, target, shapes, measure: [of_source, of_target], .. } = self;
         let wanted = async {
-            source.begin_snapshot().await?;
-            let pending = drain::pending_of(source, &job.spec.name, keys).await?;
-            let lanes = if pending.is_empty() {
-                Some(of_source.total(source, shapes, &source_selects).await?)
-            } else {
-                None
-            };
+            let lanes = of_source.total(source, shapes, &source_selects).await?;
             source.commit().await?;
             Ok::<_, SyncError>(lanes)
         };
@@ -177,7 +184,7 @@ impl<'a> Verifier<'a> {
             Ok::<_, SyncError>(lanes)
         };
         let (wanted, found) = tokio::try_join!(wanted, found)?;
-        Ok(wanted.is_some_and(|wanted| wanted == found))
+        Ok((wanted == found).then_some(pending))
     }
 
     /// Level 2: the roots of a chunk that are not proved equal.

@@ -114,8 +114,9 @@ impl Measure {
     ) -> Result<Lanes, SyncError> {
         if let Some(hash) = &way.hash {
             let sql = format!(
-                "SELECT {} FROM (SELECT {hash} AS h FROM ({select}) AS q) AS r",
-                encode::sums(self.engine)
+                "SELECT {} FROM (SELECT {hash} AS h FROM ({select}) AS q{}) AS r",
+                encode::sums(self.engine),
+                encode::once(self.engine)
             );
             let rows = at.rows(&act(shape), sql).await?;
             if let Some(lanes) = rows.first().and_then(|row| lanes_of(row)) {
@@ -164,9 +165,10 @@ impl Measure {
     ) -> Result<Option<Vec<(RootKey, Lanes)>>, SyncError> {
         let (Some(hash), Some(root)) = (&way.hash, &way.root) else { return Ok(None) };
         let sql = format!(
-            "SELECT by_root, {} FROM (SELECT {root} AS by_root, {hash} AS h FROM ({select}) AS q) \
+            "SELECT by_root, {} FROM (SELECT {root} AS by_root, {hash} AS h FROM ({select}) AS q{}) \
              AS r GROUP BY by_root",
-            encode::sums(self.engine)
+            encode::sums(self.engine),
+            encode::once(self.engine)
         );
         let rows = at.rows(&act(shape), sql).await?;
         Ok(rows

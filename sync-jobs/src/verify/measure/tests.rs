@@ -181,7 +181,9 @@ fn random_rows(seed: u64, count: i128) -> Vec<Vec<Value>> {
         .collect()
 }
 
-fn uuid_of(bits: u128) -> String {
+/// A version 4 uuid: MariaDB refuses other variants.
+fn uuid_of(random: u128) -> String {
+    let bits = random & !(0xf000 << 64) & !(0xc000 << 48) | (0x4000 << 64) | (0x8000 << 48);
     let digits = format!("{bits:032x}");
     [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
 }
