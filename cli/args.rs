@@ -114,7 +114,7 @@ pub(crate) enum Command {
     /// Shadow reads: report, gate, and diff of any two answers
     #[command(subcommand)]
     Shadow(ShadowCommand),
-    /// Sync jobs: list, plan, install, run, pause, throttle, verify, conflicts, doctor
+    /// Sync jobs: list, plan, install, run, pause, throttle, verify, repair, conflicts, doctor
     #[command(subcommand)]
     Sync(SyncCommand),
     /// Events: the forwarder, its state and quarantine, parity, handover, insertion
@@ -481,10 +481,28 @@ Installing triggers changes the source database: it needs --execute the first ti
     )]
     Throttle(ThrottleArgs),
     /// Compare both databases aggregate by aggregate, while live
-    #[command(
-        after_long_help = "Examples:\n  banyan sync verify\n  banyan sync verify messages --json\n\nExit 1 on drift, 4 when keys never got quiet."
-    )]
-    Verify(JobArgs),
+    #[command(after_long_help = "\
+Examples:
+  banyan sync verify
+  banyan sync verify messages --since-clean --json
+
+Exit 1 on drift, 4 when keys never got quiet or a full pass is needed.")]
+    Verify {
+        #[command(flatten)]
+        job: JobArgs,
+        /// Only what changed since the last verify that ended clean
+        #[arg(long)]
+        since_clean: bool,
+    },
+    /// Show the exact rows that differ; enqueue them for the drain with --execute
+    #[command(after_long_help = "\
+Examples:
+  banyan sync repair messages                    the exact rows, nothing is written
+  banyan sync repair messages --execute          mark what differs; a running worker applies it
+  banyan sync repair messages 3:17 --execute     mark this aggregate
+
+Exit 0 when both sides are equal, 1 when something differs, 4 when it is not known yet.")]
+    Repair(RepairArgs),
     /// Install what the jobs need in both databases: prints the exact DDL, runs it with --execute
     #[command(after_long_help = "\
 Examples:
@@ -548,6 +566,28 @@ Look at them first: banyan sync conflicts. To keep what the other side wrote, wr
     },
     /// Look for what could make a job lose changes, stop, or hurt the application
     Doctor(DoctorArgs),
+}
+
+/// `banyan sync repair`
+#[derive(Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// The job
+    pub(crate) job: String,
+    /// Root keys to look at; all of both sides when left out
+    #[arg(value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+    /// Only show what differs (default)
+    #[arg(long, conflicts_with = "execute")]
+    pub(crate) dry_run: bool,
+    /// Mark what differs, so that the drain makes it right; named keys in any case
+    #[arg(long)]
+    pub(crate) execute: bool,
+    /// Seconds to wait for a running worker
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    pub(crate) wait: u64,
+    /// The side that is written; the other one owns the data
+    #[arg(long, value_name = "SIDE", default_value = "new", value_parser = side)]
+    pub(crate) to: Side,
 }
 
 /// `banyan sync doctor`

@@ -70,6 +70,7 @@ pub(crate) const COMMANDS: &[&str] = &[
     "sync uninstall",
     "sync pause",
     "sync resume",
+    "sync repair",
     "sync run",
     "sync throttle",
     "sync verify",
@@ -375,6 +376,7 @@ fn triggers_are_installed_only_when_they_were_shown_and_confirmed() {
     assert!(again.contains("0 rows inserted, 0 updated, 0 deleted"), "{again}");
     let verify = folder.json(&["sync", "verify"]);
     assert_eq!(verify["drift"], 0, "{verify:#}");
+    repair_is_shown_then_enqueued_then_applied(&folder);
     let doctor = folder.json(&["sync", "doctor", "people"]);
     assert_ne!(doctor["jobs"][0]["result"], "fail", "{doctor:#}");
     assert!(doctor["jobs"][0]["checks"][0]["topic"].is_string(), "{doctor:#}");
@@ -433,4 +435,24 @@ fn both_directions(folder: &Folder) {
     assert!(would.contains("DROP TRIGGER") && would.contains("--execute"), "{would}");
     folder.expect(&["sync", "uninstall", "messages", "--execute"], 0);
     assert!(folder.expect(&["sync", "uninstall", "messages"], 0).contains("Nothing of the job"));
+}
+
+fn repair_is_shown_then_enqueued_then_applied(folder: &Folder) {
+    let url = format!("sqlite:{}", folder.file("new.db").display());
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let wrong = sqlx::raw_sql("UPDATE people SET username = 'wrong' WHERE id = 3");
+        wrong.execute(&mut database).await.unwrap();
+        database.close().await.unwrap();
+    });
+    let since = folder.expect(&["sync", "verify", "people", "--since-clean"], 0);
+    assert!(since.contains("0 aggregates checked"), "it went around the job: {since}");
+    let shown = folder.expect(&["sync", "repair", "people"], 1);
+    assert!(shown.contains("found wrong") && shown.contains("nothing was written"), "{shown}");
+    let marked = folder.expect(&["sync", "repair", "people", "3", "--execute"], 4);
+    assert!(marked.contains("banyan sync run people --once"), "{marked}");
+    folder.expect(&["sync", "run", "people", "--once"], 0);
+    let repaired = folder.json(&["sync", "repair", "people"]);
+    assert_eq!(repaired["outcome"], "nothing-to-do", "{repaired:#}");
+    assert_eq!(repaired["before"]["equal"], 20, "{repaired:#}");
 }

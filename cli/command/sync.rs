@@ -5,6 +5,7 @@ mod doctor;
 mod install;
 mod list;
 mod orders;
+mod repair;
 
 use crate::args::{JobArgs, SyncCommand};
 use crate::config::{Config, Job as ConfiguredJob};
@@ -35,7 +36,8 @@ pub(crate) async fn run(
         SyncCommand::Pause(args) => orders::pause(config, args, output).await,
         SyncCommand::Resume(args) => orders::resume(config, args, output).await,
         SyncCommand::Throttle(args) => orders::throttle(config, args, output).await,
-        SyncCommand::Verify(which) => verify(config, which, output).await,
+        SyncCommand::Verify { job, since_clean } => verify(config, job, *since_clean, output).await,
+        SyncCommand::Repair(args) => repair::run(config, args, output).await,
         SyncCommand::Install { job, execute } => {
             install::install(config, job.as_deref(), *execute, output).await
         }
@@ -261,18 +263,23 @@ fn answer(summaries: &[RunSummary], output: &Output) {
     }
 }
 
-async fn verify(config: &Config, which: &JobArgs, output: &Output) -> Result<Exit, Failure> {
+async fn verify(
+    config: &Config,
+    which: &JobArgs,
+    since_clean: bool,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let mut reports: Vec<(String, VerifyReport)> = Vec::new();
     for configured in chosen_toward(config, which)? {
         let job = open(configured, which.to, Ports::default())?;
         let report = job
-            .verify(VerifyOptions::default())
+            .verify(VerifyOptions { since_clean, ..VerifyOptions::default() })
             .await
             .map_err(|error| sync::failure(job.name(), &error))?;
         reports.push((job.name().to_owned(), report));
     }
     let drift: u64 = reports.iter().map(|(_, report)| report.differing_total).sum();
-    let hot: u64 = reports.iter().map(|(_, report)| report.hot_total).sum();
+    let unknown = reports.iter().any(|(_, report)| is_inconclusive(report));
     if output.is_json() {
         let jobs: Vec<Value> =
             reports.iter().map(|(name, report)| verify_json(name, report)).collect();
@@ -282,14 +289,23 @@ async fn verify(config: &Config, which: &JobArgs, output: &Output) -> Result<Exi
             print_verify(name, report, output);
         }
     }
-    Ok(match (drift, hot) {
-        (0, 0) => Exit::Yes,
-        (0, _) => Exit::Inconclusive,
+    Ok(match (drift, unknown) {
+        (0, false) => Exit::Yes,
+        (0, true) => Exit::Inconclusive,
         (_, _) => Exit::No,
     })
 }
 
+/// Whether a report leaves something open.
+fn is_inconclusive(report: &VerifyReport) -> bool {
+    report.hot_total > 0 || report.full_pass_needed.is_some()
+}
+
 fn print_verify(name: &str, report: &VerifyReport, output: &Output) {
+    if let Some(reason) = report.full_pass_needed {
+        output.line(&format!("{name}: a full pass is needed: {reason}"));
+        return;
+    }
     output.line(&format!(
         "{name}: {} aggregates checked, {} equal, {} drift, {} hot and unverified, {} changes pending",
         thousands(report.checked),
@@ -300,6 +316,20 @@ fn print_verify(name: &str, report: &VerifyReport, output: &Output) {
     ));
     if !report.copied {
         output.line("  the first copy is not done: banyan sync run --once --execute");
+    }
+    for here in report.hashed_here.iter().filter(|here| !here.reason.ends_with("has no md5")) {
+        output.line(&format!(
+            "  {} on {}: hashed here, not in the database: {}",
+            here.table, here.side, here.reason
+        ));
+    }
+    print_keys(report, output);
+}
+
+/// The first hot and differing aggregates.
+fn print_keys(report: &VerifyReport, output: &Output) {
+    if let Some(key) = report.hot_unverified.first() {
+        output.line(&format!("  hot, unverified: {key} and {} more", report.hot_total - 1));
     }
     for key in report.differing.iter().take(5) {
         output.line(&format!("  {}", key.key));
@@ -315,6 +345,11 @@ fn verify_json(name: &str, report: &VerifyReport) -> Value {
         "drift": report.differing_total,
         "hot": report.hot_total,
         "hot_keys": report.hot_unverified,
+        "equal_by_lanes": report.equal_by_lanes,
+        "hashed_here": report.hashed_here.iter().map(|here| json!({
+            "side": here.side, "table": here.table, "reason": here.reason,
+        })).collect::<Vec<_>>(),
+        "full_pass_needed": report.full_pass_needed,
         "pending": report.pending,
         "copied": report.copied,
         "differing": report.differing.iter().map(|key| json!({

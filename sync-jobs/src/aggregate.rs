@@ -147,11 +147,7 @@ pub(crate) fn hashes(
             let Some(root) = root_of(shape, row) else { continue };
             let Some(table) = grouped.get_mut(&root).and_then(|t| t.get_mut(at)) else { continue };
             let mut row = row.clone();
-            for kept in &shape.keep {
-                if let Some(value) = row.get_mut(kept.column) {
-                    *value = Value::Null;
-                }
-            }
+            shape.blank_kept(&mut row);
             // The rows were keyed before, so they cannot collide here.
             drop(table.insert(&shape.matched, row));
         }
@@ -174,7 +170,7 @@ pub(crate) fn root_of(shape: &TableShape, row: &[Value]) -> Option<RootKey> {
 }
 
 /// The select of the target's rows; `None` when no key can be stored in the root column.
-fn target_select(
+pub(crate) fn target_select(
     target: &Connection,
     shape: &TableShape,
     keys: &[RootKey],
@@ -192,13 +188,17 @@ fn target_select(
     if list.is_empty() {
         return Ok(None);
     }
-    let columns: Vec<&str> = shape.columns.iter().map(|column| column.exact.as_str()).collect();
     Ok(Some(format!(
-        "SELECT {} FROM {} WHERE {} IN ({list})",
-        columns.join(", "),
-        target.dialect.name(&shape.spec.name),
+        "{} WHERE {} IN ({list})",
+        rows_of(target, shape),
         target.dialect.name(&shape.spec.root_column),
     )))
+}
+
+/// The select of all of the target's rows.
+pub(crate) fn rows_of(target: &Connection, shape: &TableShape) -> String {
+    let columns: Vec<&str> = shape.columns.iter().map(|column| column.exact.as_str()).collect();
+    format!("SELECT {} FROM {}", columns.join(", "), target.dialect.name(&shape.spec.name))
 }
 
 /// Makes rows canonical and keys them.

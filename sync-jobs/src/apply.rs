@@ -23,6 +23,7 @@ use crate::select;
 use crate::shape::TableShape;
 use crate::state::{Checkpoint, Lease, StateRow, Written};
 use crate::unique;
+use crate::verify;
 
 /// One batch: these roots should have these rows.
 pub(crate) struct Batch<'a> {
@@ -121,6 +122,8 @@ impl Applier<'_> {
             self.write(target, &diffs).await?;
         }
         cache::enqueue(self.job, target, self.shapes, &diffs).await?;
+        verify::clean::record(target, self.state.name(), batch.keys, verify::clean::DIRTY_MAX)
+            .await?;
         let written = count(self.shapes, &diffs);
         self.state.save(target, batch.checkpoint, written).await?;
         self.pause.reach(PausePoint::BeforeCommit).await;

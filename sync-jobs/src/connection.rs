@@ -28,7 +28,7 @@ use crate::url::SideUrls;
 /// Longest wait for a connection.
 const CONNECT_SECONDS: u64 = 10;
 /// Longest wait for a statement or for its next row.
-const STATEMENT_SECONDS: u64 = 120;
+pub(crate) const STATEMENT_SECONDS: u64 = 120;
 /// How long SQLite waits for another writer before it says busy.
 const SQLITE_BUSY: Duration = Duration::from_secs(5);
 

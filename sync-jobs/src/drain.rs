@@ -167,6 +167,17 @@ fn roots(rows: &[Vec<banyan_engine::Value>]) -> BTreeSet<RootKey> {
     rows.iter().filter_map(|row| row.first()).filter_map(as_text).map(RootKey::new).collect()
 }
 
+/// The select of the roots that have marks.
+pub(crate) fn pending_keys(job: &str) -> String {
+    format!("SELECT DISTINCT k FROM by_change WHERE job = '{job}' AND op <> 'T'")
+}
+
+/// Whether a captured table was truncated and the job has not seen it yet.
+pub(crate) async fn is_truncated(source: &mut Connection, job: &str) -> Result<bool, SyncError> {
+    let sql = format!("SELECT COUNT(*) FROM by_change WHERE job = '{job}' AND op = 'T'");
+    Ok(source.integer("look for truncations", sql).await?.unwrap_or(0) > 0)
+}
+
 /// How many marks the job has.
 pub(crate) async fn pending(source: &mut Connection, job: &JobInner) -> Result<i64, SyncError> {
     if !install::has_marks(job) {

@@ -19,6 +19,7 @@ use crate::job::{Job, JobInner};
 use crate::plan::PlanCapture;
 use crate::spec::CaptureMode;
 use crate::tables;
+use crate::verify;
 
 /// What a job needs on its target.
 pub(crate) const STATE_TABLES: [&str; 6] =
@@ -110,7 +111,10 @@ impl Job {
         if all_exist(&mut target, &STATE_TABLES).await?
             && job.state.load(&mut target).await?.is_some()
         {
-            let orders = tables::forget(job, &mut target).await?;
+            let mut orders = tables::forget(job, &mut target).await?;
+            if all_exist(&mut target, &verify::clean::TABLES).await? {
+                orders.extend(verify::clean::delete_sql(job));
+            }
             let state = job.state.delete_sql().into_iter().chain([form::forget_sql(job)]);
             for sql in orders.into_iter().chain(state) {
                 if execute {
@@ -169,6 +173,11 @@ pub(crate) async fn missing(
             object: format!("tables {}", STATE_TABLES.join(", ")),
             statements,
         });
+    }
+    if !all_exist(target, &verify::clean::TABLES).await? {
+        let statements = owned(&verify::clean::ddl(job.target));
+        let object = format!("tables {}", verify::clean::TABLES.join(", "));
+        steps.push(PlanCapture { side: job.to, object, statements });
     }
     if !exists(target, "by_state").await? || job.state.load(target).await?.is_none() {
         let statements = vec![job.state.create_sql(target.dialect)];

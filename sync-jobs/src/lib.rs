@@ -21,6 +21,7 @@ mod decode;
 mod dialect;
 mod doctor;
 mod drain;
+mod encode;
 mod error;
 mod form;
 mod gate;
@@ -35,6 +36,7 @@ mod plan;
 mod probe;
 mod progress;
 mod publish;
+mod repair;
 mod row_diff;
 mod run;
 mod schedule;
@@ -66,6 +68,7 @@ pub use progress::{
     Counters, JobState, NoProgress, NoProgressStore, Progress, ProgressEvent, ProgressStore,
     ProgressStoreError, RunOutcome, RunRecord, Watermark,
 };
+pub use repair::{RepairOptions, RepairOutcome, RepairReport};
 pub use row_diff::{ColumnDiff, RowDiff, RowDiffKind};
 pub use run::{RunMode, RunSummary};
 pub use schedule::{Clock, Scheduler, SlotEvent, SlotWatch, TargetClock};
@@ -75,7 +78,7 @@ pub use spec::{
 };
 pub use status::{JobStatus, SlotStatus};
 pub use url::SideUrls;
-pub use verify::{KeyDiff, VerifyOptions, VerifyReport};
+pub use verify::{HashedHere, KeyDiff, VerifyOptions, VerifyReport};
 
 pub use banyan_domain::Side;
 pub use banyan_engine::{

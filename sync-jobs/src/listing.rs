@@ -62,6 +62,20 @@ impl WorkList {
         Ok(())
     }
 
+    /// Adds the keys that a select of one column gives on the target itself.
+    pub(crate) async fn fill_by(
+        &self,
+        target: &mut Connection,
+        select: &str,
+    ) -> Result<(), SyncError> {
+        let (insert, end) = target.dialect.insert_ignore();
+        let sql = format!(
+            "{insert} by_copy (list_name, k) SELECT {}, k FROM ({select}) AS q WHERE k IS NOT NULL{end}",
+            text(target.dialect, &self.name)?,
+        );
+        target.run("write the work list", &sql).await.map(drop)
+    }
+
     /// Adds the roots that the target's own tables have.
     pub(crate) async fn fill_from_target(
         &self,

@@ -29,6 +29,7 @@ use crate::publish::Publisher;
 use crate::shape::{self, TableShape};
 use crate::spec::CaptureMode;
 use crate::state::{Checkpoint, Lease, Phase, State, Written};
+use crate::verify;
 
 /// How often a running job looks whether its triggers are still there.
 const CAPTURE_CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -555,6 +556,13 @@ pub(crate) async fn check_installed(
 ) -> Result<(), SyncError> {
     if !install::all_exist(target, &install::STATE_TABLES).await? {
         return Err(job.state.missing());
+    }
+    if !install::all_exist(target, &verify::clean::TABLES).await? {
+        return Err(SyncError::NotInstalled {
+            job: job.spec.name.clone(),
+            side: job.to,
+            what: "tables `by_verified`, `by_dirty`".to_owned(),
+        });
     }
     if !install::has_marks(job) {
         return Ok(());

@@ -95,6 +95,11 @@ impl StateRow {
         format!("{}>{}", self.job, self.to.as_str())
     }
 
+    /// The job and the direction, as they stand in the tables on the target.
+    pub(crate) fn name(&self) -> (&str, &str) {
+        (&self.job, self.to.as_str())
+    }
+
     /// Makes the row if it is not there.
     pub(crate) fn create_sql(&self, dialect: &dyn Dialect) -> String {
         let (insert, end) = dialect.insert_ignore();

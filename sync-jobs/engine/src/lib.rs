@@ -16,6 +16,7 @@ mod hash;
 mod json;
 mod key;
 mod kind;
+mod lanes;
 mod number;
 mod schedule;
 mod throttle;
@@ -30,6 +31,7 @@ pub use drift::{ColumnForm, Drift, DriftClass, DriftPolicy, DriftVerdict, TableF
 pub use hash::{AggregateHash, AggregateHasher, encode_row, fingerprint};
 pub use key::{KeyError, KeyPart, KeyShape, PartKind, RootKey};
 pub use kind::{ColumnKind, JsonNumbers, TextLimit, UNLIMITED};
+pub use lanes::{INLINE_OCTETS, LaneAdder, Lanes, encode_value};
 pub use schedule::{
     CATCH_UP_MAX, Decision, Missed, Overlap, PassReason, Passed, Schedule, ScheduleError,
     ScheduleRules,

@@ -5,6 +5,8 @@
     reason = "each test file uses a part; a test may panic and says loudly what it skips"
 )]
 
+pub(crate) mod practice;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -20,6 +20,8 @@ mod run;
 mod say;
 #[cfg(feature = "proxy")]
 mod shadow;
+#[cfg(feature = "sync")]
+mod sync;
 #[cfg(feature = "proxy")]
 mod table;
 #[cfg(feature = "proxy")]
@@ -65,6 +67,11 @@ enum Command {
     /// Needs `rabbitmq-server`; the relay's databases are private ones, and one that is not installed is named.
     #[cfg(feature = "events")]
     Events(events::EventsArgs),
+    /// The first copy and verify beside dump and checksum tools, on a private MariaDB and Postgres.
+    ///
+    /// A tool that is not installed is named.
+    #[cfg(feature = "sync")]
+    Sync(sync::SyncArgs),
     #[cfg(feature = "proxy")]
     #[command(flatten)]
     Role(Role),
@@ -104,13 +111,15 @@ fn main() -> ExitCode {
         Some(Command::Diff(diff)) => diff::run(diff),
         #[cfg(feature = "events")]
         Some(Command::Events(events)) => events::run(events),
+        #[cfg(feature = "sync")]
+        Some(Command::Sync(sync)) => sync::run(sync),
         #[cfg(feature = "proxy")]
         Some(Command::Role(role)) => role::play(role),
         #[cfg(feature = "proxy")]
         None => run::run(&args),
         #[cfg(not(feature = "proxy"))]
         None => Err(failed("measure the proxy")(
-            "built without it; or did you mean `diff` or `events`?",
+            "built without it; or did you mean `diff`, `events` or `sync`?",
         )),
     };
     match done {

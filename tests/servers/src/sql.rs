@@ -32,6 +32,8 @@ pub fn mariadb() -> Result<Server, String> {
         .args(["--no-defaults", &data])
         .arg(format!("--socket={}", path("s")))
         .arg(format!("--pid-file={}", path("p")))
+        // A starting server deletes what other servers keep in a shared folder for temporary tables.
+        .arg(format!("--tmpdir={}", directory.path().display()))
         .args(["--bind-address=127.0.0.1", "--skip-log-bin", "--innodb-buffer-pool-size=64M"])
         .args(["--innodb-flush-log-at-trx-commit=0", "--character-set-server=utf8mb4"])
         .arg(format!("--port={port}"))
