@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(encoded, "1:1~3:a|b");
         let long = "x".repeat(INLINE_OCTETS + 1);
         encoded.clear();
-        encode_value(&text(&long), ColumnKind::Text, &mut encoded);
+        encode_value(&text(&long), ColumnKind::TEXT, &mut encoded);
         assert!(encoded.starts_with("#1025:") && encoded.len() == 38, "{encoded}");
         encoded.clear();
         encode_value(&Value::Bytes(vec![0xab, 0x00]), ColumnKind::Bytes, &mut encoded);
