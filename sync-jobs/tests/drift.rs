@@ -172,7 +172,8 @@ async fn an_installation_without_accepted_tables_gets_them_and_uninstall_forgets
     let (_legacy, mut new, job) = copied(bases, At::Sqlite, "o").await;
     new.run("DROP TABLE by_shape").await;
     let error = once(&job).await.unwrap_err();
-    assert!(matches!(error, SyncError::Drift { .. }), "{}", error.chain());
+    assert!(matches!(error, SyncError::NotInstalled { .. }), "{}", error.chain());
+    assert!(error.chain().contains("table `by_shape`"), "{}", error.chain());
     let made = job.install().await.unwrap().made;
     let objects: Vec<&str> = made.iter().map(|step| step.object.as_str()).collect();
     assert!(objects[0].contains("by_shape"), "{objects:?}");
