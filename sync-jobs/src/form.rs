@@ -54,6 +54,13 @@ pub(crate) async fn check(
     source: &mut Connection,
     target: &mut Connection,
 ) -> Result<Vec<Drift>, SyncError> {
+    if !install::exists(target, "by_shape").await? {
+        return Err(SyncError::NotInstalled {
+            job: job.spec.name.clone(),
+            side: job.to,
+            what: "table `by_shape`".to_owned(),
+        });
+    }
     let verdict = changes(job, source, target).await?;
     if verdict.stops.is_empty() {
         return Ok(verdict.notes);
