@@ -171,7 +171,7 @@ fn serve_sweeps_at_slots_follows_and_obeys_orders() {
     assert_eq!(count(&folder, later), 0);
     folder.expect(&["sync", "resume", "people"], 0);
     wait_until("the change", || count(&folder, later) == 1);
-    assert_eq!(serve.terminate(), Some(0));
+    assert_eq!(serve.terminate(), Some(143), "stopped in good order");
     assert_eq!(folder.expect(&["sync", "verify"], 0).lines().count(), 1);
 }
 
