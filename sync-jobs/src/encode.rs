@@ -10,7 +10,7 @@
 
 use banyan_engine::{ColumnKind, INLINE_OCTETS};
 
-use crate::dialect::Engine;
+use crate::dialect::{Engine, write_to};
 
 /// What a result column holds, as far as the encoding cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,16 +109,17 @@ fn value(engine: Engine, column: &Encoded<'_>) -> Option<String> {
     let mut case = format!("CASE WHEN {name} IS NULL THEN '~'");
     if engine == Engine::MySql && held == Held::Moment && column.kind == ColumnKind::Timestamp {
         // Nearly all times, at a third of the price.
-        case.push_str(&format!(
-            " WHEN MICROSECOND({name}) = 0 THEN CONCAT('19:', LEFT({name}, 19))"
-        ));
+        write_to(
+            &mut case,
+            format_args!(" WHEN MICROSECOND({name}) = 0 THEN CONCAT('19:', LEFT({name}, 19))"),
+        );
     }
     if long {
         let octets = format!("OCTET_LENGTH({text})");
         let hashed = concat(engine, &["'#'", &octets, "':'", &format!("MD5({text})")]);
-        case.push_str(&format!(" WHEN {octets} > {INLINE_OCTETS} THEN {hashed}"));
+        write_to(&mut case, format_args!(" WHEN {octets} > {INLINE_OCTETS} THEN {hashed}"));
     }
-    case.push_str(&format!(" ELSE {inline} END"));
+    write_to(&mut case, format_args!(" ELSE {inline} END"));
     Some(case)
 }
 
@@ -156,17 +157,17 @@ fn text(engine: Engine, held: Held, column: &Encoded<'_>) -> Option<String> {
         (
             ColumnKind::Integer | ColumnKind::Decimal | ColumnKind::Bool | ColumnKind::Text,
             Held::Integer,
-        ) => Some(plain),
+        )
         // A count or sum; one with a fraction does not fit and is refused when its rows are looked at.
-        (ColumnKind::Integer, Held::Decimal) => Some(plain),
+        | (ColumnKind::Integer, Held::Decimal)
+        | (ColumnKind::Text, Held::Decimal | Held::Moment | Held::Day | Held::Uuid)
+        | (ColumnKind::Date, Held::Day) => Some(plain),
         (ColumnKind::Decimal, Held::Decimal) => Some(decimal(engine, name, &plain)),
         (ColumnKind::Text, Held::Text) => Some(characters(engine, name, plain)),
         (ColumnKind::Text, Held::Bytes) if engine == Engine::MySql => Some(octets(name)),
-        (ColumnKind::Text, Held::Decimal | Held::Moment | Held::Day | Held::Uuid) => Some(plain),
         (ColumnKind::Timestamp, Held::Moment | Held::MomentWithZone) => {
             Some(moment(engine, held, name, plain))
         }
-        (ColumnKind::Date, Held::Day) => Some(plain),
         (ColumnKind::Uuid, Held::Text | Held::Uuid | Held::Bytes) => uuid(engine, held, column),
         // Spelled out by kind: what is new has no expression until somebody thought about it.
         (
