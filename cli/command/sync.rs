@@ -27,9 +27,7 @@ pub(crate) async fn run(
             let mode = if *follow { RunMode::Follow } else { RunMode::Once };
             run_jobs(config, job, mode, *execute, output).await
         }
-        SyncCommand::Verify { job, since_clean } => {
-            verify(config, job, *since_clean, output).await
-        }
+        SyncCommand::Verify { job, since_clean } => verify(config, job, *since_clean, output).await,
         SyncCommand::Repair(args) => repair::run(config, args, output).await,
     }
 }
