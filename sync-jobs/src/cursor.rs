@@ -26,6 +26,8 @@ pub(crate) struct Pass {
     pub(crate) from: String,
     /// The last row that was read: its time and its id.
     last: Option<(String, String)>,
+    /// Behind what may not have been committed when the pass began: what commits later was not in its snapshots.
+    horizon: String,
 }
 
 /// Some rows of a pass.
@@ -37,16 +39,20 @@ pub(crate) struct Page {
     pub(crate) is_full: bool,
 }
 
-/// The captures that have a cursor, each at its saved position.
+/// The captures that have a cursor, each at its saved position. To be called before the first snapshot of the passes.
 pub(crate) async fn passes(
     job: &JobInner,
+    source: &mut Connection,
     target: &mut Connection,
 ) -> Result<Vec<Pass>, SyncError> {
     let mut passes = Vec::new();
     for (number, capture) in job.spec.captures_on(job.from()) {
         let Some(cursor) = capture.cursor.clone() else { continue };
         let from = job.state.cursor(target, number).await?.unwrap_or_default();
-        passes.push(Pass { number, capture: capture.clone(), cursor, from, last: None });
+        let now = source.dialect.now_text();
+        let horizon = floor(source, now, cursor.skew_seconds).await?.unwrap_or_default();
+        let capture = capture.clone();
+        passes.push(Pass { number, capture, cursor, from, last: None, horizon });
     }
     Ok(passes)
 }
@@ -102,7 +108,9 @@ impl Pass {
         source: &mut Connection,
     ) -> Result<Option<String>, SyncError> {
         let Some((last, _)) = &self.last else { return Ok(None) };
-        floor(source, &text(source.dialect, last)?, self.cursor.skew_seconds).await
+        let read = floor(source, &text(source.dialect, last)?, self.cursor.skew_seconds).await?;
+        // Both are written by the same expression, so their texts compare like their times.
+        Ok(read.map(|read| read.min(self.horizon.clone())))
     }
 }
 

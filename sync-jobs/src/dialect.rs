@@ -220,7 +220,7 @@ fn push_hex(bytes: &[u8], into: &mut String) {
 }
 
 /// Appends formatted text.
-fn write_to(into: &mut String, text: fmt::Arguments<'_>) {
+pub(crate) fn write_to(into: &mut String, text: fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     if into.write_fmt(text).is_err() {
         debug_assert!(false, "a String takes all text");

@@ -10,7 +10,7 @@
 
 use banyan_engine::{ColumnKind, INLINE_OCTETS};
 
-use crate::dialect::Engine;
+use crate::dialect::{Engine, write_to};
 
 /// What a result column holds, as far as the encoding cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,16 +155,17 @@ fn value(engine: Engine, column: &Encoded<'_>) -> Option<String> {
     let mut case = format!("CASE WHEN {name} IS NULL THEN '~'");
     if engine == Engine::MySql && held == Held::Moment && stored == Stored::Timestamp {
         // Nearly all times, at a third of the price.
-        case.push_str(&format!(
-            " WHEN MICROSECOND({name}) = 0 THEN CONCAT('19:', LEFT({name}, 19))"
-        ));
+        write_to(
+            &mut case,
+            format_args!(" WHEN MICROSECOND({name}) = 0 THEN CONCAT('19:', LEFT({name}, 19))"),
+        );
     }
     if long {
         let octets = format!("OCTET_LENGTH({text})");
         let hashed = concat(engine, &["'#'", &octets, "':'", &format!("MD5({text})")]);
-        case.push_str(&format!(" WHEN {octets} > {INLINE_OCTETS} THEN {hashed}"));
+        write_to(&mut case, format_args!(" WHEN {octets} > {INLINE_OCTETS} THEN {hashed}"));
     }
-    case.push_str(&format!(" ELSE {inline} END"));
+    write_to(&mut case, format_args!(" ELSE {inline} END"));
     Some(case)
 }
 
@@ -197,19 +198,17 @@ fn text(engine: Engine, held: Held, column: &Encoded<'_>) -> Option<String> {
     let truth = format!("CASE WHEN {name} THEN '1' ELSE '0' END");
     match (column.stored()?, held) {
         (Stored::Integer | Stored::Bool | Stored::Text, Held::Truth) => Some(format!("({truth})")),
-        (Stored::Integer | Stored::Decimal | Stored::Bool | Stored::Text, Held::Integer) => {
-            Some(plain)
-        }
-        // A count or sum; one with a fraction does not fit and is refused when its rows are looked at.
-        (Stored::Integer, Held::Decimal) => Some(plain),
+        // An integer's decimal is a count or sum; one with a fraction is refused when its rows are looked at.
+        (Stored::Integer, Held::Integer | Held::Decimal)
+        | (Stored::Decimal | Stored::Bool, Held::Integer)
+        | (Stored::Text, Held::Integer | Held::Decimal | Held::Moment | Held::Day | Held::Uuid)
+        | (Stored::Date, Held::Day) => Some(plain),
         (Stored::Decimal, Held::Decimal) => Some(decimal(engine, name, &plain)),
         (Stored::Text, Held::Text) => Some(characters(engine, name, plain)),
         (Stored::Text, Held::Bytes) if engine == Engine::MySql => Some(octets(name)),
-        (Stored::Text, Held::Decimal | Held::Moment | Held::Day | Held::Uuid) => Some(plain),
         (Stored::Timestamp, Held::Moment | Held::MomentWithZone) => {
             Some(moment(engine, held, name, plain))
         }
-        (Stored::Date, Held::Day) => Some(plain),
         (Stored::Uuid, Held::Text | Held::Uuid | Held::Bytes) => uuid(engine, held, column),
         (
             Stored::Integer

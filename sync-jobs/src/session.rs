@@ -326,7 +326,7 @@ impl<'p> Session<'p> {
         let clock_ms = self.source.clock_ms().await?;
         self.publisher.seen(clock_ms, 0);
         let mut step = Step::Idle;
-        for mut pass in cursor::passes(&self.job, &mut self.target).await? {
+        for mut pass in cursor::passes(&self.job, &mut self.source, &mut self.target).await? {
             let mut is_full = true;
             while is_full {
                 self.keep().await?;

@@ -11,7 +11,7 @@
 use banyan_engine::{RootKey, Value};
 
 use crate::connection::{Connection, as_integer, as_text};
-use crate::dialect::{Engine, Existing, WriteTarget};
+use crate::dialect::{Engine, Existing, WriteTarget, write_to};
 use crate::error::SyncError;
 use crate::job::JobInner;
 use crate::state::text;
@@ -123,7 +123,7 @@ async fn insert(
         for (at, key) in chunk.iter().enumerate() {
             let comma = if at == 0 { "" } else { "," };
             let key = text(target.dialect, key.as_str())?;
-            sql.push_str(&format!("{comma}('{job}','{direction}',{key},{pass})"));
+            write_to(&mut sql, format_args!("{comma}('{job}','{direction}',{key},{pass})"));
         }
         sql.push_str(&end);
         target.run("record dirty keys", &sql).await?;

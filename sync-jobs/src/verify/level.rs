@@ -27,6 +27,9 @@ use crate::state::Phase;
 /// Doubtful roots that wait for their stable windows at most; they are judged together.
 const DOUBTFUL_MAX: usize = 5_000;
 
+/// One select per table; `None` where no row can be.
+type Selects = Vec<Option<String>>;
+
 /// One verify.
 pub(super) struct Verifier<'a> {
     pub(super) job: &'a JobInner,
@@ -232,10 +235,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// The selects of both sides, limited to these roots.
-    fn selects(
-        &self,
-        keys: &[RootKey],
-    ) -> Result<(Vec<Option<String>>, Vec<Option<String>>), SyncError> {
+    fn selects(&self, keys: &[RootKey]) -> Result<(Selects, Selects), SyncError> {
         let (mut source, mut target) = (Vec::new(), Vec::new());
         for shape in &self.shapes {
             let (select, key) = (&shape.spec.select, &self.job.spec.key);

@@ -166,7 +166,7 @@ fn random_rows(seed: u64, count: i128) -> Vec<Vec<Value>> {
             );
             let raw: Vec<u8> = (0..random.random_range(0..40)).map(|_| random.random()).collect();
             let uid = uuid_of(random.random());
-            let day = time[..10].to_owned();
+            let day = time.chars().take(10).collect::<String>();
             let (a, b, c) = (
                 letters(12, &mut random, &wild),
                 letters(9, &mut random, &["a", "é", "|", " "]),
@@ -193,7 +193,7 @@ fn random_rows(seed: u64, count: i128) -> Vec<Vec<Value>> {
 fn uuid_of(random: u128) -> String {
     let bits = random & !(0xf000 << 64) & !(0xc000 << 48) | (0x4000 << 64) | (0x8000 << 48);
     let digits = format!("{bits:032x}");
-    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+    [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| digits.get(part).unwrap()).join("-")
 }
 
 async fn insert(at: &mut Connection, rows: &[Vec<Value>]) {

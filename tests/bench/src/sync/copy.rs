@@ -36,7 +36,7 @@ async fn to_mariadb(bench: &mut Bench<'_>, world: &World, round: u32) -> Result<
     world.empty(Target::MariaDb).await?;
     let folder = world.directory.path().join(format!("dump-{round}")).display().to_string();
     let mydumper = format!(
-        "mydumper -u root -h 127.0.0.1 -P {port} -B source -T source.items -t 2 -o {folder} && \
+        "mydumper -u root -h 127.0.0.1 -P {port} -B source -t 2 -o {folder} && \
          myloader -u root -h 127.0.0.1 -P {port} -B target -o -t 2 -d {folder}"
     );
     bench

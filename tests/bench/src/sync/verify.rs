@@ -78,7 +78,7 @@ async fn checksum(bench: &mut Bench<'_>, world: &World, round: u32) -> Result<()
     let port = world.mariadb.port();
     let line = format!(
         "pt-table-checksum --no-check-binlog-format --no-check-replication-filters --no-check-plan \
-         --recursion-method=none --set-vars innodb_lock_wait_timeout=50 --max-load= --quiet \
+         --recursion-method=none --set-vars innodb_lock_wait_timeout=50 --max-load Threads_running=1000 --quiet \
          --replicate=target.checksums --tables=source.items,target.items h=127.0.0.1,P={port},u=root"
     );
     bench
