@@ -6,6 +6,9 @@
 //! What must stay true: the source is read in one snapshot per batch; the change rows of a batch are
 //! deleted after its commit and by their ids; after any error the session is dropped as a whole.
 
+mod pass;
+mod watch;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +25,6 @@ use crate::gate::Gate;
 use crate::install;
 use crate::job::JobInner;
 use crate::listing::WorkList;
-use crate::metric;
 use crate::pause::PausePoint;
 use crate::progress::JobState;
 use crate::publish::Publisher;
@@ -91,7 +93,7 @@ impl<'p> Session<'p> {
         let mut source = job.connect_source().await?;
         let mut target = job.connect_target().await?;
         check_installed(&job, &mut source, &mut target).await?;
-        refuse_opposite(&job, &mut source).await?;
+        watch::refuse_opposite(&job, &mut source).await?;
         for note in form::check(&job, &mut source, &mut target).await? {
             tracing::warn!(job = %job.spec.name, change = %note, "a table changed, going on");
         }
@@ -174,7 +176,7 @@ impl<'p> Session<'p> {
         }
         if self.captured.elapsed() > CAPTURE_CHECK_EVERY {
             form::check(&self.job, &mut self.source, &mut self.target).await?;
-            refuse_opposite(&self.job, &mut self.source).await?;
+            watch::refuse_opposite(&self.job, &mut self.source).await?;
             if self.is_watched && !install::is_watched(&self.job, &mut self.target).await? {
                 return Err(SyncError::NotInstalled {
                     job: self.job.spec.name.clone(),
@@ -196,50 +198,6 @@ impl<'p> Session<'p> {
         let fence_epoch = self.state.fence_epoch;
         self.state = state.ok_or_else(|| self.job.state.missing())?;
         self.state.fence_epoch = fence_epoch;
-        Ok(())
-    }
-
-    /// Whether the triggers are the ones that the target was filled by. Others have missed changes: then everything is
-    /// compared again.
-    async fn is_captured(&mut self) -> Result<bool, SyncError> {
-        let identity = install::check_capture(&self.job, &mut self.source).await?;
-        if self.captured_by.as_deref() == Some(identity.as_str()) {
-            return Ok(true);
-        }
-        let known = self.captured_by.replace(identity.clone());
-        if known.is_some() {
-            tracing::warn!(
-                job = %self.job.spec.name,
-                "the triggers were replaced and may have missed changes: everything is compared again"
-            );
-            metric::capture_lost(&self.job.spec.name);
-            self.keep_lease().await?;
-            self.target.run("ask for a new listing", &self.job.state.relist_sql()).await?;
-        }
-        // Last, so that a crash before it asks for the listing once more.
-        self.job.state.save_capture(&mut self.target, &identity).await?;
-        self.reload().await?;
-        Ok(known.is_none())
-    }
-
-    /// Looks for writes of applications on the target, which does not own the data: they are conflicts.
-    async fn watch(&mut self) -> Result<(), SyncError> {
-        if !self.is_watched {
-            return Ok(());
-        }
-        let foreign = drain::foreign(&mut self.target, &self.job.spec.name, FOREIGN_MAX).await?;
-        if !foreign.is_empty() {
-            self.target.begin_write().await?;
-            self.job.state.renew(&mut self.target, &self.lease, self.job.ttl_ms()).await?;
-            self.job.state.add_conflicts(&mut self.target, &foreign).await?;
-            self.target.commit().await?;
-        }
-        self.count_conflicts().await
-    }
-
-    async fn count_conflicts(&mut self) -> Result<(), SyncError> {
-        self.conflicts = self.job.state.count_conflicts(&mut self.target).await?;
-        self.publisher.conflicts(self.conflicts);
         Ok(())
     }
 
@@ -319,74 +277,6 @@ impl<'p> Session<'p> {
                 Ok(Step::Idle)
             }
         }
-    }
-
-    /// One pass over each captured table, from its position on.
-    async fn follow_cursors(&mut self) -> Result<Step, SyncError> {
-        let clock_ms = self.source.clock_ms().await?;
-        self.publisher.seen(clock_ms, 0);
-        let mut step = Step::Idle;
-        for mut pass in cursor::passes(&self.job, &mut self.source, &mut self.target).await? {
-            let mut is_full = true;
-            while is_full {
-                self.keep().await?;
-                self.reach(PausePoint::BeforeSnapshot).await;
-                self.source.begin_snapshot().await?;
-                let page = pass.page(&mut self.source, self.changes_limit).await?;
-                is_full = page.is_full;
-                if page.keys.is_empty() {
-                    self.source.commit().await?;
-                    continue;
-                }
-                let checkpoint = Checkpoint::Drain { token: format!("cursor-{}", pass.number) };
-                let written = self.apply_page(&page.keys, &checkpoint).await?;
-                if written.inserted + written.updated + written.deleted > 0 {
-                    step = Step::Worked;
-                }
-            }
-            self.reach(PausePoint::BeforeDelete).await;
-            let position = pass.next_position(&mut self.source).await?;
-            if let Some(position) = position.filter(|position| *position > pass.from) {
-                self.job.state.save_cursor(&mut self.target, pass.number, &position).await?;
-            }
-        }
-        self.publisher.state(JobState::Following, None);
-        Ok(step)
-    }
-
-    /// Applies the roots of a page, fewer at a time if they are too heavy; the snapshot of the caller serves the first.
-    async fn apply_page(
-        &mut self,
-        keys: &[RootKey],
-        checkpoint: &Checkpoint,
-    ) -> Result<Written, SyncError> {
-        let mut total = Written::default();
-        let mut work = vec![keys.to_vec()];
-        let mut is_open = true;
-        while let Some(keys) = work.pop() {
-            if !is_open {
-                self.source.begin_snapshot().await?;
-            }
-            is_open = false;
-            match self.read_and_apply(&keys, checkpoint).await? {
-                Tried::Applied(written) => {
-                    self.publisher.wrote(written, keys.len());
-                    total.inserted += written.inserted;
-                    total.updated += written.updated;
-                    total.deleted += written.deleted;
-                }
-                Tried::TooHeavy => {
-                    let [first, _, ..] = keys.as_slice() else {
-                        let key = keys.first().cloned().unwrap_or_else(|| RootKey::new(""));
-                        return Err(self.too_large(&key));
-                    };
-                    tracing::debug!(%first, "the page is too heavy, it is halved");
-                    let (left, right) = keys.split_at(keys.len() / 2);
-                    work.extend([right.to_vec(), left.to_vec()]);
-                }
-            }
-        }
-        Ok(total)
     }
 
     /// Applies one batch of marks.
@@ -530,21 +420,6 @@ impl<'p> Session<'p> {
 
     async fn reach(&self, point: PausePoint) {
         self.job.ports.pause.reach(point).await;
-    }
-}
-
-/// Two directions at once would carry each other's writes back and forth.
-async fn refuse_opposite(job: &JobInner, source: &mut Connection) -> Result<(), SyncError> {
-    if !job.spec.is_two_way() || !install::exists(source, "by_state").await? {
-        return Ok(());
-    }
-    match job.state.opposite_holder(source).await? {
-        None => Ok(()),
-        Some(holder) => Err(SyncError::OtherDirection {
-            job: job.spec.name.clone(),
-            holder,
-            toward: job.from(),
-        }),
     }
 }
 

@@ -222,7 +222,9 @@ mod tests {
         };
         let rows = |of: [Vec<Value>; 2]| {
             let mut rows = KeyedRows::default();
-            of.into_iter().for_each(|row| rows.insert(&[0], row).unwrap());
+            for row in of {
+                rows.insert(&[0], row).unwrap();
+            }
             rows
         };
         let target = rows([of(1, "exact", "set"), of(2, "exact", "set")]);

@@ -80,14 +80,12 @@ impl Measure {
         let mut ways = Vec::with_capacity(shapes.len());
         for (shape, select) in shapes.iter().zip(selects) {
             let found = if encode::has_lanes(engine) {
-                match shape.is_plain() {
-                    true => {
-                        let given = at.described("look at result types", &select).await?;
-                        let types: Vec<String> =
-                            given.into_iter().map(|column| column.wire).collect();
-                        way(engine, at, shape, &types)
-                    }
-                    false => Err("its rows are not compared as they are stored".to_owned()),
+                if shape.is_plain() {
+                    let given = at.described("look at result types", &select).await?;
+                    let types: Vec<String> = given.into_iter().map(|column| column.wire).collect();
+                    way(engine, at, shape, &types)
+                } else {
+                    Err("its rows are not compared as they are stored".to_owned())
                 }
             } else {
                 Err(format!("{} has no md5", engine.as_str()))

@@ -60,24 +60,36 @@ impl Sides {
 }
 
 impl Client {
+    /// A server that listens may not be ready yet.
     pub(crate) async fn open(db: Db, url: &str) -> Self {
-        match db {
+        let started = std::time::Instant::now();
+        loop {
+            match Self::connect(db, url).await {
+                Ok(client) => return client,
+                Err(error) => assert!(started.elapsed() < Duration::from_secs(30), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn connect(db: Db, url: &str) -> Result<Self, sqlx::Error> {
+        Ok(match db {
             Db::Sqlite => {
                 let options: SqliteConnectOptions = url.parse().unwrap();
                 let options = options
                     .journal_mode(SqliteJournalMode::Wal)
                     .busy_timeout(Duration::from_mins(1));
-                Self::Sqlite(options.connect().await.unwrap())
+                Self::Sqlite(options.connect().await?)
             }
             Db::Maria => {
                 let options: MySqlConnectOptions = url.parse().unwrap();
-                Self::Maria(options.connect().await.unwrap())
+                Self::Maria(options.connect().await?)
             }
             Db::Postgres => {
                 let options: PgConnectOptions = url.parse().unwrap();
-                Self::Postgres(options.connect().await.unwrap())
+                Self::Postgres(options.connect().await?)
             }
-        }
+        })
     }
 
     /// Runs statements.
