@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use banyan_domain::Side;
-use banyan_engine::Value;
+use banyan_engine::{RootKey, Value};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
@@ -222,6 +222,11 @@ pub(crate) fn as_text(value: &Value) -> Option<String> {
             value.canonical_text().map(std::borrow::Cow::into_owned)
         }
     }
+}
+
+/// The first column of each row as root keys; NULL is none.
+pub(crate) fn as_keys(rows: &[Vec<Value>]) -> impl Iterator<Item = RootKey> {
+    rows.iter().filter_map(|row| row.first()).filter_map(as_text).map(RootKey::new)
 }
 
 /// Waits for a database, at most `seconds`.

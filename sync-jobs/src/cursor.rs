@@ -9,7 +9,7 @@
 use banyan_engine::RootKey;
 
 use crate::capture;
-use crate::connection::{Connection, as_text};
+use crate::connection::{Connection, as_keys, as_text};
 use crate::error::SyncError;
 use crate::job::JobInner;
 use crate::spec::{CaptureSpec, CursorSpec};
@@ -67,12 +67,7 @@ impl Pass {
         let sql = self.sql(source, limit)?;
         let act = format!("read the changes of table `{}`", self.capture.table);
         let rows = source.rows(&act, sql).await?;
-        let mut keys: Vec<RootKey> = rows
-            .iter()
-            .filter_map(|row| row.first())
-            .filter_map(as_text)
-            .map(RootKey::new)
-            .collect();
+        let mut keys: Vec<RootKey> = as_keys(&rows).collect();
         keys.sort();
         keys.dedup();
         if let Some([_, at, id]) = rows.last().map(Vec::as_slice) {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use banyan_engine::RootKey;
 
-use crate::connection::{Connection, as_integer, as_text};
+use crate::connection::{Connection, as_integer, as_keys, as_text};
 use crate::dialect::{FOREIGN, ORIGIN};
 use crate::error::SyncError;
 use crate::install;
@@ -164,7 +164,7 @@ pub(crate) fn key_list(at: &Connection, keys: &[RootKey]) -> Result<String, Sync
 }
 
 fn roots(rows: &[Vec<banyan_engine::Value>]) -> BTreeSet<RootKey> {
-    rows.iter().filter_map(|row| row.first()).filter_map(as_text).map(RootKey::new).collect()
+    as_keys(rows).collect()
 }
 
 /// The select of the roots that have marks.

@@ -11,7 +11,7 @@
 use banyan_engine::RootKey;
 use futures_util::StreamExt;
 
-use crate::connection::{Connection, as_text, failed};
+use crate::connection::{Connection, as_keys, as_text, failed};
 use crate::error::SyncError;
 use crate::job::JobInner;
 use crate::pause::{Pause, PausePoint};
@@ -133,12 +133,7 @@ impl WorkList {
             text(target.dialect, &self.name)?
         );
         let rows = target.rows("read the work list", sql).await?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| row.first())
-            .filter_map(as_text)
-            .map(RootKey::new)
-            .collect())
+        Ok(as_keys(&rows).collect())
     }
 
     async fn add(&self, target: &mut Connection, keys: &[String]) -> Result<(), SyncError> {

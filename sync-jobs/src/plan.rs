@@ -7,7 +7,7 @@ use banyan_domain::Side;
 use banyan_engine::{KeyedRows, RootKey, RowChange, TableDiff};
 
 use crate::aggregate::{self, ReadFor};
-use crate::connection::{Connection, as_text};
+use crate::connection::{Connection, as_keys};
 use crate::dialect::Engine;
 use crate::drain;
 use crate::error::SyncError;
@@ -165,8 +165,7 @@ async fn sample(
         );
         rows.extend(target.rows("sample the target's root keys", sql).await?);
     }
-    let mut keys: Vec<RootKey> =
-        rows.iter().filter_map(|row| row.first()).filter_map(as_text).map(RootKey::new).collect();
+    let mut keys: Vec<RootKey> = as_keys(&rows).collect();
     keys.sort();
     keys.dedup();
     Ok(keys)

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use banyan_domain::Side;
 use banyan_engine::{RootKey, Value};
 
-use crate::connection::{Connection, as_integer, as_text};
+use crate::connection::{Connection, as_integer, as_keys, as_text};
 use crate::dialect::Dialect;
 use crate::drain::key_list;
 use crate::error::SyncError;
@@ -336,12 +336,7 @@ impl StateRow {
         let sql =
             format!("SELECT k FROM by_conflict WHERE {} ORDER BY k LIMIT {limit}", self.is_ours());
         let rows = target.rows("list the conflicts", sql).await?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| row.first())
-            .filter_map(as_text)
-            .map(RootKey::new)
-            .collect())
+        Ok(as_keys(&rows).collect())
     }
 
     /// Which of these roots are set aside.
@@ -353,12 +348,7 @@ impl StateRow {
         let list = key_list(target, keys)?;
         let sql = format!("SELECT k FROM by_conflict WHERE {} AND k IN ({list})", self.is_ours());
         let rows = target.rows("look for conflicts", sql).await?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| row.first())
-            .filter_map(as_text)
-            .map(RootKey::new)
-            .collect())
+        Ok(as_keys(&rows).collect())
     }
 
     /// Forgets roots that were set aside.

@@ -22,6 +22,7 @@ use crate::progress::{Counters, JobState, ProgressEvent};
 use crate::select;
 use crate::session;
 use crate::shape::{self, TableShape};
+use crate::slot;
 use crate::state::Phase;
 
 /// Doubtful roots that wait for their stable windows at most; they are judged together.
@@ -56,8 +57,11 @@ impl<'a> Verifier<'a> {
             Measure::of_source(job, &mut source, &shapes, &mut here).await?,
             Measure::of_target(job, &mut target, &shapes, &mut here).await?,
         ];
+        // A scheduled sweep compares a target that was complete before it.
+        let is_sweep = install::exists(&mut target, "by_slot").await?
+            && slot::sweep_relists(job, &mut target).await? == Some(state.relists);
         let report = VerifyReport {
-            copied: state.phase == Phase::Drain,
+            copied: state.phase == Phase::Drain || is_sweep,
             hashed_here: here,
             ..VerifyReport::default()
         };

@@ -43,6 +43,8 @@ impl Pause for Freeze {
         if point == PausePoint::AfterSourceRead && std::fs::rename(&asked, &self.file).is_ok() {
             let me = std::process::id().to_string();
             Command::new("kill").args(["-STOP", &me]).status().unwrap();
+            // A stop takes hold of one thread after the other: until then this one must not go on into a transaction.
+            std::thread::sleep(Duration::from_millis(300));
             std::fs::write(self.file.with_extension("woken"), "").unwrap();
         }
     }
