@@ -6,17 +6,6 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Client, Db, Sides};
 use crate::tables;
 
-macro_rules! on_each {
-    ($($name:ident: $test:ident($legacy:ident)),* $(,)?) => {
-        $(
-            #[tokio::test]
-            async fn $name() {
-                $test(Db::$legacy).await;
-            }
-        )*
-    };
-}
-
 on_each!(
     a_trigger_away_for_a_while_on_sqlite: trigger_away(Sqlite),
     a_trigger_away_for_a_while_on_mariadb: trigger_away(Maria),

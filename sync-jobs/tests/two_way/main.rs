@@ -6,6 +6,18 @@
     reason = "a test may panic, and says its seed"
 )]
 
+/// One test per engine of the monolith.
+macro_rules! on_each {
+    ($($name:ident: $test:ident($legacy:ident)),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                $test(Db::$legacy).await;
+            }
+        )*
+    };
+}
+
 mod conflict;
 mod db;
 mod faults;

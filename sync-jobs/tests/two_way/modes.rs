@@ -8,17 +8,6 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Client, Db, Sides};
 use crate::tables;
 
-macro_rules! on_each {
-    ($($name:ident: $test:ident($legacy:ident)),* $(,)?) => {
-        $(
-            #[tokio::test]
-            async fn $name() {
-                $test(Db::$legacy).await;
-            }
-        )*
-    };
-}
-
 on_each!(
     a_sweep_finds_everything_on_sqlite: sweep(Sqlite),
     a_sweep_finds_everything_on_mariadb: sweep(Maria),
