@@ -28,7 +28,8 @@ const EDGES: &[(&str, &[&str])] = &[
         "banyan-replay",
         &["banyan-domain", "banyan-diff", "banyan-report", "banyan-shadow", "banyan-template"],
     ),
-    ("banyan-sync-jobs", &["banyan-domain", "banyan-engine"]),
+    // The fence that its triggers guard is the cutover's.
+    ("banyan-sync-jobs", &["banyan-domain", "banyan-engine", "banyan-cutover"]),
     ("banyan-seams", &["banyan-domain", "banyan-events"]),
     ("banyan-proxy", &["banyan-domain", "banyan-shadow"]),
     ("banyan-admin", &["banyan-domain", "banyan-control"]),

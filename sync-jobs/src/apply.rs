@@ -9,6 +9,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use banyan_cutover::Fence;
 use banyan_engine::{KeyedRows, RootKey, RowChange, TableDiff, Value, keep};
 
 use crate::aggregate::{self, ReadFor, Tables};
@@ -37,8 +38,8 @@ pub(crate) struct Applier<'a> {
     pub(crate) job: &'a JobInner,
     pub(crate) state: &'a StateRow,
     pub(crate) lease: &'a Lease,
-    /// The fence's epoch as it was before the source was read.
-    pub(crate) fence_epoch: Option<i64>,
+    /// The fence as it was before the source was read.
+    pub(crate) fence: Option<Fence>,
     pub(crate) shapes: &'a [TableShape],
     pub(crate) pause: &'a dyn Pause,
     pub(crate) ttl_ms: u128,
@@ -93,7 +94,7 @@ impl Applier<'_> {
     ) -> Result<Attempt, SyncError> {
         target.begin_write().await?;
         self.state.renew(target, self.lease, self.ttl_ms).await?;
-        self.state.check_fence(target, self.fence_epoch).await?;
+        self.state.check_fence(target, self.fence).await?;
         if self.is_watched {
             aside.extend(drain::pending_of(target, &self.job.spec.name, batch.keys).await?);
         }

@@ -151,6 +151,8 @@ pub(crate) trait Dialect: Send + Sync {
     fn begin_snapshot(&self) -> &'static str;
     /// Starts a writing transaction that sees what others committed.
     fn begin_write(&self) -> &'static str;
+    /// What keeps the read rows from being changed by others, if the engine locks rows.
+    fn for_share(&self) -> &'static str;
     /// What locks the read rows, if the engine locks rows.
     fn for_update(&self) -> &'static str;
     /// DDL of the change table and what belongs to it.

@@ -178,6 +178,16 @@ pub enum SyncError {
         /// The job.
         job: String,
     },
+    /// A column gives no ids of its own, so its counter cannot be raised.
+    #[error("use the ids of `{column}` on side `{}`: {why}", side.as_str())]
+    Sequence {
+        /// The side.
+        side: Side,
+        /// The column.
+        column: String,
+        /// Why not.
+        why: String,
+    },
     /// The job runs in the other direction.
     #[error("run job `{job}`: `{holder}` runs it toward side `{}`", toward.as_str())]
     OtherDirection {
@@ -216,8 +226,24 @@ impl SyncError {
             | Self::KeyValue { .. }
             | Self::AggregateTooLarge { .. }
             | Self::Fenced { .. }
+            | Self::Sequence { .. }
             | Self::ValueTaken { .. }
             | Self::Stopped => false,
+        }
+    }
+
+    /// Whether a statement waited for a lock for as long as it may.
+    pub(crate) fn is_lock_timeout(&self) -> bool {
+        let Self::Statement { source: sqlx::Error::Database(error), .. } = self else {
+            return false;
+        };
+        let code = error.code().unwrap_or_default().into_owned();
+        if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+            return matches!(code.parse::<u32>().unwrap_or(0) & 0xff, 5 | 6);
+        }
+        match error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+            Some(mysql) => matches!(mysql.number(), 1205 | 1213),
+            None => matches!(code.as_str(), "55P03" | "40P01"),
         }
     }
 
@@ -250,6 +276,7 @@ impl SyncError {
             | Self::LeaseLost { .. }
             | Self::Fenced { .. }
             | Self::FenceMoved { .. }
+            | Self::Sequence { .. }
             | Self::OtherDirection { .. }
             | Self::ValueTaken { .. }
             | Self::Stopped => false,
@@ -293,6 +320,9 @@ impl SyncError {
             }
             Self::Statement { .. } | Self::Timeout { .. } => "the run is safe to repeat".into(),
             Self::Fenced { .. } => "run the job in the direction of the owner's writes".into(),
+            Self::Sequence { .. } => {
+                "correct `[[context.sequence]]` in banyan.toml: legacy = \"table.column\", new = \"table.column\"".into()
+            }
             Self::ValueTaken { .. } => {
                 "compare the unique keys of both sides: the target must not be stricter".into()
             }

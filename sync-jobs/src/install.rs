@@ -8,12 +8,14 @@
 //! so that a crash in between cannot leave new triggers with an old checkpoint; after, so that a worker
 //! that listed meanwhile does it once more.
 
+use banyan_cutover::sql;
 use banyan_domain::Side;
 
 use crate::capture::{self, CaptureGap, CaptureObject, InstalledTrigger};
 use crate::connection::{Connection, as_text};
 use crate::drain;
 use crate::error::SyncError;
+use crate::fence;
 use crate::form;
 use crate::job::{Job, JobInner};
 use crate::plan::PlanCapture;
@@ -183,6 +185,11 @@ pub(crate) async fn missing(
         let statements = vec![job.state.create_sql(target.dialect)];
         steps.push(PlanCapture { side: job.to, object: "row of by_state".into(), statements });
     }
+    if job.spec.is_two_way() && !exists(target, sql::OWNER_TABLE).await? {
+        let statements = vec![fence::owner_ddl(job.target).to_owned()];
+        let object = format!("table {}", sql::OWNER_TABLE);
+        steps.push(PlanCapture { side: job.to, object, statements });
+    }
     if tables::missing(target).await? {
         let object = format!("tables {}", tables::NAMES.join(", "));
         let statements = tables::ddl(job.target);
@@ -276,7 +283,7 @@ pub(crate) async fn exists(at: &mut Connection, table: &str) -> Result<bool, Syn
     Ok(!at.rows("look for a table", sql).await?.is_empty())
 }
 
-async fn triggers(source: &mut Connection) -> Result<Vec<InstalledTrigger>, SyncError> {
+pub(crate) async fn triggers(source: &mut Connection) -> Result<Vec<InstalledTrigger>, SyncError> {
     let sql = source.dialect.list_triggers().to_owned();
     let rows = source.rows("list the triggers", sql).await?;
     Ok(rows
@@ -293,7 +300,8 @@ async fn triggers(source: &mut Connection) -> Result<Vec<InstalledTrigger>, Sync
         .collect())
 }
 
-async fn make(at: &mut Connection, step: &PlanCapture) -> Result<(), SyncError> {
+/// Runs one step's statements.
+pub(crate) async fn make(at: &mut Connection, step: &PlanCapture) -> Result<(), SyncError> {
     for sql in &step.statements {
         ddl(at, sql).await?;
     }
@@ -301,7 +309,7 @@ async fn make(at: &mut Connection, step: &PlanCapture) -> Result<(), SyncError> 
 }
 
 /// Runs DDL; a lock time-out is tried again, because a busy table is not free at the first try.
-async fn ddl(at: &mut Connection, sql: &str) -> Result<(), SyncError> {
+pub(crate) async fn ddl(at: &mut Connection, sql: &str) -> Result<(), SyncError> {
     let mut tries = 1;
     loop {
         match at.run("change the schema", sql).await {

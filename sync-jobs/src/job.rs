@@ -78,7 +78,7 @@ impl Job {
     ) -> Result<Self, SyncError> {
         spec.check(to).map_err(|source| SyncError::Spec { source })?;
         let (source, target) = (urls.engine(to.other())?, urls.engine(to)?);
-        let state = StateRow::new(&spec.name, to);
+        let state = StateRow::new(&spec, to);
         let operate = Operate::default();
         let inner = JobInner { spec, urls, to, source, target, state, ports, operate };
         Ok(Self { inner: Arc::new(inner) })

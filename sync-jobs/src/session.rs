@@ -12,6 +12,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use banyan_cutover::{Fence, sql};
 use banyan_engine::{ChunkSizer, KeyedRows, RootKey};
 
 use crate::aggregate::{self, Tables};
@@ -69,6 +70,8 @@ pub(crate) struct Session<'p> {
     renewed: Instant,
     captured: Instant,
     state: State,
+    /// The target's fence when this session began: one that moved ends it.
+    fence: Option<Fence>,
     /// Whether the target has the triggers of the other direction.
     is_watched: bool,
     /// Source time at which the last listing of this session began.
@@ -102,6 +105,7 @@ impl<'p> Session<'p> {
         let captured_by = job.state.capture(&mut target).await?;
         let lease = job.state.acquire(&mut target, holder, job.ttl_ms()).await?;
         let state = job.state.load(&mut target).await?.ok_or_else(|| job.state.missing())?;
+        let fence = job.state.fence(&mut target).await?;
         let limits = &job.spec.limits;
         let sizer =
             ChunkSizer::new(limits.keys_per_chunk, limits.keys_per_chunk_max, limits.chunk_target);
@@ -120,6 +124,7 @@ impl<'p> Session<'p> {
             renewed: Instant::now(),
             captured: Instant::now(),
             state,
+            fence,
             list: WorkList::new(job.state.list_name()),
             sizer,
             gate,
@@ -194,10 +199,7 @@ impl<'p> Session<'p> {
 
     async fn reload(&mut self) -> Result<(), SyncError> {
         let state = self.job.state.load(&mut self.target).await?;
-        // The fence's epoch stays what it was when this session began: one that moved ends it.
-        let fence_epoch = self.state.fence_epoch;
         self.state = state.ok_or_else(|| self.job.state.missing())?;
-        self.state.fence_epoch = fence_epoch;
         Ok(())
     }
 
@@ -390,7 +392,7 @@ impl<'p> Session<'p> {
             job: &self.job,
             state: &self.job.state,
             lease: &self.lease,
-            fence_epoch: self.state.fence_epoch,
+            fence: self.fence,
             shapes: &self.shapes,
             pause: self.job.ports.pause.as_ref(),
             ttl_ms: self.job.ttl_ms(),
@@ -437,6 +439,13 @@ pub(crate) async fn check_installed(
             job: job.spec.name.clone(),
             side: job.to,
             what: "tables `by_verified`, `by_dirty`".to_owned(),
+        });
+    }
+    if job.spec.is_two_way() && !install::exists(target, sql::OWNER_TABLE).await? {
+        return Err(SyncError::NotInstalled {
+            job: job.spec.name.clone(),
+            side: job.to,
+            what: format!("table `{}`", sql::OWNER_TABLE),
         });
     }
     if !install::has_marks(job) {

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 
+use banyan_cutover::{Fence, sql};
 use banyan_domain::Side;
 use banyan_engine::{RootKey, Value};
 
@@ -15,6 +16,8 @@ use crate::connection::{Connection, as_integer, as_keys, as_text};
 use crate::dialect::Dialect;
 use crate::drain::key_list;
 use crate::error::SyncError;
+use crate::fence;
+use crate::spec::JobSpec;
 
 /// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +39,6 @@ pub(crate) struct State {
     pub(crate) roots_done: i64,
     /// How often a new listing was asked for.
     pub(crate) relists: i64,
-    /// The fence's epoch; whoever reads it applies under this one or not at all.
-    pub(crate) fence_epoch: Option<i64>,
 }
 
 /// A worker's right to write.
@@ -71,6 +72,8 @@ pub(crate) struct Written {
 pub(crate) struct StateRow {
     job: String,
     to: Side,
+    /// The context whose fence is checked at each apply.
+    fenced: Option<String>,
 }
 
 impl Phase {
@@ -86,8 +89,9 @@ impl Phase {
 
 impl StateRow {
     /// The row of this job toward this side.
-    pub(crate) fn new(job: &str, to: Side) -> Self {
-        Self { job: job.to_owned(), to }
+    pub(crate) fn new(spec: &JobSpec, to: Side) -> Self {
+        let fenced = spec.is_two_way().then(|| spec.context.clone());
+        Self { job: spec.name.clone(), to, fenced }
     }
 
     /// The name of the job's work list.
@@ -134,14 +138,11 @@ impl StateRow {
     /// Reads the checkpoint; `None` when the row is not there.
     pub(crate) async fn load(&self, target: &mut Connection) -> Result<Option<State>, SyncError> {
         let sql = format!(
-            "SELECT phase, cursor_key, roots_total, roots_done, relists, fence_epoch FROM by_state \
-             WHERE {}",
+            "SELECT phase, cursor_key, roots_total, roots_done, relists FROM by_state WHERE {}",
             self.is_ours()
         );
         let rows = target.rows("read the checkpoint", sql).await?;
-        let Some([phase, cursor, total, done, relists, fence_epoch]) =
-            rows.first().map(Vec::as_slice)
-        else {
+        let Some([phase, cursor, total, done, relists]) = rows.first().map(Vec::as_slice) else {
             return Ok(None);
         };
         Ok(Some(State {
@@ -150,7 +151,6 @@ impl StateRow {
             roots_total: as_integer(total).unwrap_or(0),
             roots_done: as_integer(done).unwrap_or(0),
             relists: as_integer(relists).unwrap_or(0),
-            fence_epoch: as_integer(fence_epoch),
         }))
     }
 
@@ -205,25 +205,41 @@ impl StateRow {
         Ok(())
     }
 
-    /// Refuses to write to a side that accepts writes itself, or under another epoch than the one that was read before
-    /// the source's rows were.
+    /// The target's fence; `None` for a job in one direction and for a context that was never enrolled.
+    pub(crate) async fn fence(&self, target: &mut Connection) -> Result<Option<Fence>, SyncError> {
+        self.read_fence(target, "").await
+    }
+
+    /// Refuses to write to a side that accepts writes itself, or under another fence than the one that was read before
+    /// the source's rows were. The row stays as it is until the transaction ends.
     pub(crate) async fn check_fence(
         &self,
         target: &mut Connection,
-        epoch: Option<i64>,
+        read: Option<Fence>,
     ) -> Result<(), SyncError> {
-        let sql = format!("SELECT fence_state, fence_epoch FROM by_state WHERE {}", self.is_ours());
-        let rows = target.rows("read the fence", sql).await?;
-        let Some([state, found]) = rows.first().map(Vec::as_slice) else {
-            return Err(self.missing());
-        };
-        if as_text(state).as_deref() == Some("OPEN") {
+        let found = self.read_fence(target, target.dialect.for_share()).await?;
+        if found.is_some_and(|fence| fence.is_open()) {
             return Err(SyncError::Fenced { job: self.job.clone(), side: self.to });
         }
-        if as_integer(found) != epoch {
+        if found.map(|fence| fence.epoch) != read.map(|fence| fence.epoch) {
             return Err(SyncError::FenceMoved { job: self.job.clone() });
         }
         Ok(())
+    }
+
+    async fn read_fence(
+        &self,
+        target: &mut Connection,
+        lock: &str,
+    ) -> Result<Option<Fence>, SyncError> {
+        let Some(context) = &self.fenced else { return Ok(None) };
+        let sql = format!(
+            "SELECT state, epoch FROM {} WHERE context = '{}'{lock}",
+            sql::OWNER_TABLE,
+            context.replace('\'', "''"),
+        );
+        let rows = target.rows("read the fence", sql).await?;
+        Ok(rows.first().and_then(|row| fence::parse(row)))
     }
 
     /// The identity of the triggers that this target was filled by; `None` before it was ever noted.

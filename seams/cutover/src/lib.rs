@@ -7,6 +7,7 @@
 
 pub mod fence;
 pub mod recovery;
+pub mod sql;
 
 pub use fence::{Fence, FenceState, Move, MoveError};
 pub use recovery::{Fences, NextStep};

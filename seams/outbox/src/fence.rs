@@ -6,7 +6,7 @@
 //! What must stay true: a change waits for every transaction that read the row to emit, and what commits after it read
 //! the changed row; a change is one compare-and-set with the meaning of [`Fence::moved`].
 
-use banyan_cutover::{Fence, FenceState, Move, MoveError};
+use banyan_cutover::{Fence, FenceState, Move, MoveError, sql};
 use banyan_domain::{ContextName, Epoch, Side};
 use sqlx::Transaction;
 
@@ -54,24 +54,6 @@ const READ: &str =
     "SELECT context, side, state, epoch, ordering FROM banyan_owner WHERE context = ?";
 const READ_SHARED: &str =
     "SELECT context, side, state, epoch, ordering FROM banyan_owner WHERE context = ? {share}";
-/// Step 3 of a cutover.
-const DRAIN: &str = "UPDATE banyan_owner SET state = 'draining', epoch = ?
-    WHERE context = ? AND state = 'open' AND epoch < ?";
-/// Step 8.
-const OPEN: &str = "UPDATE banyan_owner SET state = 'open', epoch = ?
-    WHERE context = ? AND state <> 'open' AND epoch < ?";
-/// Step 8'.
-const BAR: &str = "UPDATE banyan_owner SET state = 'barred', epoch = ?
-    WHERE context = ? AND state <> 'open' AND epoch < ?";
-/// After step 8'.
-const REOPEN: &str = "UPDATE banyan_owner SET state = 'open', epoch = ?
-    WHERE context = ? AND state = 'draining' AND epoch = ? AND epoch > ?";
-
-/// Postgres lets a steady stream of row sharers starve a change for ever; its advisory locks queue fairly.
-const ADVISE_SHARED: &str =
-    "SELECT pg_advisory_xact_lock_shared(hashtextextended('banyan fence ' || ?, 0))";
-const ADVISE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('banyan fence ' || ?, 0))";
-
 /// Makes the context known in this database. A row that is there stays as it is.
 ///
 /// # Errors
@@ -108,7 +90,7 @@ pub(crate) async fn read_shared<DB: Engine>(
     tx: &mut Transaction<'_, DB>,
     context: &ContextName,
 ) -> Result<OwnerRow, OutboxError> {
-    advise(tx, ADVISE_SHARED, context).await?;
+    advise(tx, true, context).await?;
     load::<DB>(tx, READ_SHARED, context).await
 }
 
@@ -123,18 +105,8 @@ pub async fn change<DB: Engine>(
     context: &ContextName,
     wanted: Move,
 ) -> Result<Fence, OutboxError> {
-    advise(tx, ADVISE, context).await?;
-    let name = Bind::Text(context.as_str());
-    let epoch = |epoch: Epoch| Bind::Number(signed(epoch.0));
-    let (sql, binds) = match wanted {
-        Move::Drain(e) => (DRAIN, vec![epoch(e), name, epoch(e)]),
-        Move::Open(e) => (OPEN, vec![epoch(e), name, epoch(e)]),
-        Move::Bar(e) => (BAR, vec![epoch(e), name, epoch(e)]),
-        Move::Reopen { given_up, back_to } => {
-            (REOPEN, vec![epoch(back_to), name, epoch(given_up), epoch(back_to)])
-        }
-    };
-    let changed = DB::run(tx, sql, &binds).await;
+    advise(tx, false, context).await?;
+    let changed = DB::run(tx, &sql::change(context, wanted), &[]).await;
     let changed = changed.map_err(OutboxError::database("change the fence"))?;
     let found = read::<DB>(tx, context).await?.fence;
     if changed == 1 {
@@ -146,12 +118,12 @@ pub async fn change<DB: Engine>(
 
 async fn advise<DB: Engine>(
     tx: &mut Transaction<'_, DB>,
-    sql: &'static str,
+    shared: bool,
     context: &ContextName,
 ) -> Result<(), OutboxError> {
     match DB::DIALECT {
         Dialect::Postgres => {
-            let done = DB::run(tx, sql, &[Bind::Text(context.as_str())]).await;
+            let done = DB::run(tx, &sql::advise_postgres(context, shared), &[]).await;
             done.map(drop).map_err(OutboxError::database("lock the fence"))
         }
         Dialect::MySql | Dialect::Sqlite => Ok(()),

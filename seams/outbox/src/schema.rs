@@ -3,6 +3,7 @@
 //! All numbers are 64 bits and all times Unix milliseconds of the database's clock. Texts that identify are compared byte
 //! by byte (MySQL: binary collation, and VARBINARY where a trailing space must count).
 
+use banyan_cutover::sql::{OWNER_DDL, OWNER_DDL_MYSQL};
 use sqlx::Pool;
 
 use crate::engine::{Dialect, Engine};
@@ -14,10 +15,7 @@ pub(crate) const TEXT_BYTES_MAX: usize = 255;
 pub(crate) const CONSUMER_BYTES_MAX: usize = 64;
 
 const MYSQL: &[&str] = &[
-    "CREATE TABLE IF NOT EXISTS banyan_owner (
-        context VARCHAR(48) NOT NULL PRIMARY KEY, side VARCHAR(6) NOT NULL,
-        state VARCHAR(8) NOT NULL, epoch BIGINT NOT NULL, ordering VARCHAR(7) NOT NULL
-    ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+    OWNER_DDL_MYSQL,
     "CREATE TABLE IF NOT EXISTS banyan_outbox (
         id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, event_id CHAR(36) NOT NULL,
         context VARCHAR(48) NOT NULL, side VARCHAR(6) NOT NULL, epoch BIGINT NOT NULL,
@@ -55,9 +53,7 @@ const MYSQL: &[&str] = &[
 macro_rules! standard {
     ($id:literal, $bytes:literal) => {
         &[
-            "CREATE TABLE IF NOT EXISTS banyan_owner (
-        context TEXT NOT NULL PRIMARY KEY, side TEXT NOT NULL, state TEXT NOT NULL,
-        epoch BIGINT NOT NULL, ordering TEXT NOT NULL)",
+            OWNER_DDL,
             concat!(
                 "CREATE TABLE IF NOT EXISTS banyan_outbox (
         id ",

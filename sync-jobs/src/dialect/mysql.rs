@@ -35,8 +35,8 @@ const STATE: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS by_state (job VARCHAR(32) NOT NULL, \
      direction VARCHAR(8) NOT NULL, phase VARCHAR(16) NOT NULL, cursor_key VARBINARY(512), \
      roots_total BIGINT NOT NULL, roots_done BIGINT NOT NULL, lease_holder VARCHAR(128), \
-     lease_epoch BIGINT NOT NULL, lease_expires_ms BIGINT NOT NULL, fence_epoch BIGINT, \
-     fence_state VARCHAR(16), rows_inserted BIGINT NOT NULL, rows_updated BIGINT NOT NULL, \
+     lease_epoch BIGINT NOT NULL, lease_expires_ms BIGINT NOT NULL, \
+     rows_inserted BIGINT NOT NULL, rows_updated BIGINT NOT NULL, \
      rows_deleted BIGINT NOT NULL, batches BIGINT NOT NULL, relists BIGINT NOT NULL, batch_token VARCHAR(128), \
      applied_at_ms BIGINT, PRIMARY KEY (job, direction)) \
      ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4",
@@ -141,6 +141,10 @@ impl Dialect for MySql {
 
     fn begin_write(&self) -> &'static str {
         "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION"
+    }
+
+    fn for_share(&self) -> &'static str {
+        " LOCK IN SHARE MODE"
     }
 
     fn for_update(&self) -> &'static str {

@@ -35,7 +35,7 @@ const STATE: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS by_state (job text NOT NULL, direction text NOT NULL, \
      phase text NOT NULL, cursor_key text COLLATE \"C\", roots_total bigint NOT NULL, \
      roots_done bigint NOT NULL, lease_holder text, lease_epoch bigint NOT NULL, \
-     lease_expires_ms bigint NOT NULL, fence_epoch bigint, fence_state text, \
+     lease_expires_ms bigint NOT NULL, \
      rows_inserted bigint NOT NULL, rows_updated bigint NOT NULL, rows_deleted bigint NOT NULL, \
      batches bigint NOT NULL, relists bigint NOT NULL, batch_token text, applied_at_ms bigint, \
      PRIMARY KEY (job, direction))",
@@ -119,6 +119,10 @@ impl Dialect for Postgres {
 
     fn begin_write(&self) -> &'static str {
         "BEGIN ISOLATION LEVEL READ COMMITTED"
+    }
+
+    fn for_share(&self) -> &'static str {
+        " FOR SHARE"
     }
 
     fn for_update(&self) -> &'static str {

@@ -26,7 +26,7 @@ const STATE: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS by_state (job TEXT NOT NULL, direction TEXT NOT NULL, \
      phase TEXT NOT NULL, cursor_key TEXT, roots_total INTEGER NOT NULL, \
      roots_done INTEGER NOT NULL, lease_holder TEXT, lease_epoch INTEGER NOT NULL, \
-     lease_expires_ms INTEGER NOT NULL, fence_epoch INTEGER, fence_state TEXT, \
+     lease_expires_ms INTEGER NOT NULL, \
      rows_inserted INTEGER NOT NULL, rows_updated INTEGER NOT NULL, rows_deleted INTEGER NOT NULL, \
      batches INTEGER NOT NULL, relists INTEGER NOT NULL, batch_token TEXT, applied_at_ms INTEGER, \
      PRIMARY KEY (job, direction))",
@@ -119,6 +119,10 @@ impl Dialect for Sqlite {
 
     fn begin_write(&self) -> &'static str {
         "BEGIN IMMEDIATE"
+    }
+
+    fn for_share(&self) -> &'static str {
+        ""
     }
 
     fn for_update(&self) -> &'static str {

@@ -17,7 +17,7 @@ on_each!(
     the_fence_is_obeyed_on_postgres: fence(Postgres),
 );
 
-async fn once(job: &Job) -> u64 {
+pub(crate) async fn once(job: &Job) -> u64 {
     job.run(RunMode::Once, CancellationToken::new()).await.unwrap().counters.rows()
 }
 
@@ -108,16 +108,14 @@ async fn fence(legacy: Db) {
     };
     once(&back()).await;
     client
-        .run("UPDATE by_state SET fence_state = 'OPEN', fence_epoch = 4 WHERE direction = 'legacy'")
+        .run("INSERT INTO banyan_owner VALUES ('messages', 'legacy', 'open', 4, 'subject')")
         .await;
     sides.on_new().await.run("UPDATE chat_messages SET body = 'too late' WHERE id = 3").await;
     let refused = back().run(RunMode::Once, CancellationToken::new()).await.unwrap_err();
     assert!(refused.to_string().contains("OPEN"), "{refused}");
     let landed = "SELECT COUNT(*) FROM messages WHERE body = 'too late'";
     assert_eq!(client.number(landed).await, 0);
-    client
-        .run("UPDATE by_state SET fence_state = 'SHUT', fence_epoch = 5 WHERE direction = 'legacy'")
-        .await;
+    client.run("UPDATE banyan_owner SET state = 'draining', epoch = 5").await;
     once(&back()).await;
     assert_eq!(client.number(landed).await, 1);
 }

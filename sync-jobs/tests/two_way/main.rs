@@ -21,6 +21,7 @@ macro_rules! on_each {
 mod conflict;
 mod db;
 mod faults;
+mod fence;
 mod modes;
 mod pairs;
 mod tables;
