@@ -1,12 +1,23 @@
-//! The cutover protocol as pure data: fences, what they mean together, and the next safe step.
+//! The cutover protocol as a pure, resumable state machine over ports.
 //!
-//! Owns the states of a fence, the moves that are legal, and the reading of both fences by which anybody can go
-//! on after a crash. It exists apart from any database so that a model checker can run the real code. What must
-//! stay true: never two fences `OPEN`; `COMMIT` (the target's fence opens) is the single decision point;
-//! what to do next follows from the fences alone, never from a coordinator's memory.
+//! Owns the states of a fence, the moves that are legal, the steps of a switch, the decision what comes next, and the
+//! loop that does it. It exists apart from any database so that a model checker can run the real code. What must
+//! stay true: never two fences `OPEN`; `COMMIT` (the target's fence opens) is the single decision point; what to do
+//! next follows from what is read, never from a coordinator's memory.
 
 pub mod fence;
+pub mod limits;
+pub mod ports;
 pub mod recovery;
+pub mod step;
+pub mod switch;
 
 pub use fence::{Fence, FenceState, Move, MoveError};
+pub use limits::Limits;
+pub use ports::{
+    Acknowledged, Check, CheckVerdict, Drained, FenceChange, PortError, Ports, Record,
+    RecordOutcome, Route, Standing, Verified,
+};
 pub use recovery::{Fences, NextStep};
+pub use step::{MarkerKind, RouteMove, Step};
+pub use switch::Switch;
