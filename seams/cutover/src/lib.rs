@@ -5,19 +5,27 @@
 //! stay true: never two fences `OPEN`; `COMMIT` (the target's fence opens) is the single decision point; what to do
 //! next follows from what is read, never from a coordinator's memory.
 
+pub mod decide;
 pub mod fence;
 pub mod limits;
+pub mod memo;
 pub mod ports;
 pub mod recovery;
+pub mod run;
+pub mod stage;
 pub mod step;
 pub mod switch;
 
+pub use decide::{Next, decide};
 pub use fence::{Fence, FenceState, Move, MoveError};
 pub use limits::Limits;
+pub use memo::{Ending, GiveUp, Intent, Memo, Waiting};
 pub use ports::{
     Acknowledged, Check, CheckVerdict, Drained, FenceChange, PortError, Ports, Record,
     RecordOutcome, Route, Standing, Verified,
 };
 pub use recovery::{Fences, NextStep};
+pub use run::{Cutover, Notice, Order, StepTime, Summary, Watch, observe};
+pub use stage::{Events, Seen, Stage};
 pub use step::{MarkerKind, RouteMove, Step};
 pub use switch::Switch;

@@ -140,8 +140,22 @@ impl Step {
 
     /// Whether the step comes after the decision.
     pub const fn is_decided(self) -> bool {
+        match self.place() {
+            Place::After => true,
+            Place::Before | Place::Back => false,
+        }
+    }
+
+    /// Whether a failure gives the switch up. On the way back and after the decision a failed step is tried again.
+    pub const fn failure_gives_up(self) -> bool {
+        match self.place() {
+            Place::Before => true,
+            Place::After | Place::Back => false,
+        }
+    }
+
+    const fn place(self) -> Place {
         match self {
-            Self::Route | Self::Reverse | Self::Settle | Self::Seal | Self::Events => true,
             Self::Preflight
             | Self::CatchUp
             | Self::Arm
@@ -152,11 +166,9 @@ impl Step {
             | Self::Verify
             | Self::Sequences
             | Self::OpenMarker
-            | Self::Commit
-            | Self::Bar
-            | Self::Reopen
-            | Self::Disarm
-            | Self::Void => false,
+            | Self::Commit => Place::Before,
+            Self::Route | Self::Reverse | Self::Settle | Self::Seal | Self::Events => Place::After,
+            Self::Bar | Self::Reopen | Self::Disarm | Self::Void => Place::Back,
         }
     }
 
@@ -246,6 +258,14 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Where a step is: up to the decision, after it, or on the way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Before,
+    After,
+    Back,
 }
 
 /// A change of the context's entry in the route table.
