@@ -151,6 +151,9 @@ fn answer(committed: &Committed, applied: &Applied, change: &Change, output: &Ou
         Change::Flip { .. }
         | Change::RollbackEndpoint { .. }
         | Change::RollbackContext { .. }
+        | Change::Arm { .. }
+        | Change::Hold { .. }
+        | Change::Disarm { .. }
         | Change::MoveOwner { .. }
         | Change::Adopt => {}
     }

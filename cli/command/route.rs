@@ -272,7 +272,7 @@ fn explain(
             "phase": decision.phase,
             "side": decision.side,
             "mirror": match decision.mirror { Mirror::To(side) => Some(side), Mirror::Sampled | Mirror::Pinned | Mirror::Off => None },
-            "reason": decision.reason.to_string(),
+            "reason": decision.why(),
             "generation": decision.generation,
             "proxies": { "applied": up_to_date, "of": alive },
         });
@@ -288,7 +288,7 @@ fn explain(
         },
     );
     output.line(&format!("{} {} -> {matched}", request.method, request.url));
-    output.line(&format!("{} -> answered by {}{mirror}", decision.reason, decision.side));
+    output.line(&format!("{} -> answered by {}{mirror}", decision.why(), decision.side));
     output.line(&format!(
         "decided from generation {}, same on {up_to_date}/{alive} proxies",
         decision.generation

@@ -118,7 +118,10 @@ fn row(context: &ContextView) -> Vec<String> {
         context.context.clone(),
         context.phase.clone(),
         context.owner.to_string(),
-        context.epoch.to_string(),
+        context.under_way().map_or_else(
+            || context.epoch.to_string(),
+            |under_way| format!("{} {under_way}", context.epoch),
+        ),
         ago(context.changed.age_ms),
         super::route::who_why(&context.changed.by, &context.changed.reason),
         mismatch(context.mismatch),

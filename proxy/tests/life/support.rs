@@ -255,7 +255,7 @@ pub(crate) fn table(phase: Phase, owner: Side) -> Compiled {
         let state = banyan_domain::table::EndpointState { phase, stamp: Stamp::default() };
         (spec.name.clone(), state)
     });
-    let state = ContextState { owner, epoch: Epoch(1), armed: None, stamp: Stamp::default() };
+    let state = ContextState::settled(owner, Epoch(1), Stamp::default());
     let table = RouteTable {
         generation: Generation(7),
         frozen: None,

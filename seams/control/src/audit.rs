@@ -82,7 +82,7 @@ pub struct AuditEntry {
     pub actor: String,
     /// The reason that was given, may be empty.
     pub reason: String,
-    /// `flip`, `rollback`, `move-owner`, `freeze`, `unfreeze`, `adopt` or `restore`.
+    /// `flip`, `rollback`, `arm`, `hold`, `disarm`, `move-owner`, `freeze`, `unfreeze`, `adopt` or `restore`.
     pub action: String,
     /// The endpoint or context it was about; empty when it was about the whole table.
     pub target: String,
@@ -106,6 +106,9 @@ pub const fn action(change: &Change) -> &'static str {
     match change {
         Change::Flip { .. } => "flip",
         Change::RollbackEndpoint { .. } | Change::RollbackContext { .. } => "rollback",
+        Change::Arm { .. } => "arm",
+        Change::Hold { .. } => "hold",
+        Change::Disarm { .. } => "disarm",
         Change::MoveOwner { .. } => "move-owner",
         Change::Freeze => "freeze",
         Change::Unfreeze => "unfreeze",
@@ -119,9 +122,11 @@ pub fn target(change: &Change) -> String {
         Change::Flip { endpoint, .. } | Change::RollbackEndpoint { endpoint } => {
             endpoint.to_string()
         }
-        Change::RollbackContext { context } | Change::MoveOwner { context, .. } => {
-            context.to_string()
-        }
+        Change::RollbackContext { context }
+        | Change::Arm { context, .. }
+        | Change::Hold { context, .. }
+        | Change::Disarm { context, .. }
+        | Change::MoveOwner { context, .. } => context.to_string(),
         Change::Freeze | Change::Unfreeze | Change::Adopt => String::new(),
     }
 }
@@ -130,6 +135,11 @@ pub fn target(change: &Change) -> String {
 pub fn wish(change: &Change) -> String {
     match change {
         Change::Flip { endpoint, to } => format!("{endpoint} -> {to}"),
+        Change::Arm { context, epoch }
+        | Change::Hold { context, epoch }
+        | Change::Disarm { context, epoch } => {
+            format!("{} {context} for epoch {epoch}", action(change))
+        }
         Change::MoveOwner { context, to, epoch } => format!("{context} -> {to} at epoch {epoch}"),
         Change::RollbackEndpoint { .. }
         | Change::RollbackContext { .. }
@@ -148,7 +158,13 @@ pub fn describe(change: &Change, moved: &[Moved], changed: bool) -> String {
         Change::Flip { .. } | Change::RollbackEndpoint { .. } | Change::RollbackContext { .. } => {
             moved.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         }
-        Change::MoveOwner { .. } => wish(change),
+        Change::Arm { .. } | Change::MoveOwner { .. } => wish(change),
+        Change::Hold { context, epoch } => {
+            format!("new writes of {context} are held for epoch {epoch}")
+        }
+        Change::Disarm { context, epoch } => {
+            format!("the cutover of {context} to epoch {epoch} was given up")
+        }
         Change::Freeze => "forward flips are refused".to_owned(),
         Change::Unfreeze => "forward flips are allowed".to_owned(),
         Change::Adopt => "took in what the file declares".to_owned(),

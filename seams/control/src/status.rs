@@ -17,8 +17,8 @@ use crate::shadow::Outcomes;
 use crate::sync::{ComponentStatus, SyncWatermark};
 use banyan_domain::table::Stamp;
 use banyan_domain::{
-    Catalogue, ContextSpec, EndpointKind, EndpointName, EndpointSpec, Epoch, Generation, Phase,
-    RouteTable, Side,
+    Catalogue, ContextSpec, ContextState, EndpointKind, EndpointName, EndpointSpec, Epoch,
+    Generation, Phase, RouteTable, Side,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -131,6 +131,9 @@ pub struct ContextView {
     pub epoch: Epoch,
     /// Set while a cutover is armed.
     pub armed: Option<Epoch>,
+    /// Whether the proxies hold its writes for that cutover.
+    #[serde(default)]
+    pub holding: bool,
     /// The last change of the context or one of its endpoints.
     pub changed: StampView,
     /// Its endpoints, in file order.
@@ -200,6 +203,18 @@ pub struct SyncView {
     pub age_ms: u64,
 }
 
+impl ContextView {
+    /// How far a cutover is: `armed(3)` or `holding(3)`; nothing when none is under way.
+    pub fn under_way(&self) -> Option<String> {
+        let state = ContextState {
+            armed: self.armed,
+            holding: self.holding,
+            ..ContextState::settled(self.owner, self.epoch, Stamp::default())
+        };
+        state.under_way()
+    }
+}
+
 /// Puts the state together.
 pub fn view(inputs: &StatusInputs) -> StatusView {
     let instances = instances_view(inputs);
@@ -247,6 +262,7 @@ impl StatusInputs {
             emits: owner,
             epoch: state.map_or(Epoch(0), |state| state.epoch),
             armed: state.and_then(|state| state.armed),
+            holding: state.is_some_and(|state| state.holding),
             changed,
             mismatch: self.sum(endpoints.iter().map(|endpoint| endpoint.mismatch)),
             sync_lag_ms: sync.iter().filter(|job| job.to != owner).map(|job| job.lag_ms).max(),

@@ -112,7 +112,7 @@ fn answer(table: &Compiled, method: String, path: String, outcome: Outcome) -> W
             Mirror::Sampled | Mirror::Pinned | Mirror::Off => None,
         },
         fallback: decision.fallback,
-        reason: decision.reason.to_string(),
+        reason: decision.why(),
         refused: None,
         generation: decision.generation,
     }

@@ -5,6 +5,7 @@
 //! write endpoint is never flipped alone; a freeze never stops a step back.
 
 use crate::name::{ContextName, EndpointName};
+use crate::ownership;
 use crate::phase::{Direction, Phase};
 use crate::side::Side;
 use crate::spec::{Catalogue, EndpointKind};
@@ -34,7 +35,30 @@ pub enum Change {
         /// The context.
         context: ContextName,
     },
-    /// Make a side the owner of a context: its writes and its events move together, and the epoch grows.
+    /// Begin a cutover of a context to the other side: nothing moves yet, but a proxy that loses the store
+    /// must from now on refuse the context's writes.
+    Arm {
+        /// The context.
+        context: ContextName,
+        /// Number of the ownership that is to begin.
+        epoch: Epoch,
+    },
+    /// Let the proxies hold new writes of a context whose cutover is armed.
+    Hold {
+        /// The context.
+        context: ContextName,
+        /// The epoch it is armed for.
+        epoch: Epoch,
+    },
+    /// Give a cutover up: the owner stays, held writes go on to it.
+    Disarm {
+        /// The context.
+        context: ContextName,
+        /// The epoch it was armed for; another one is left alone.
+        epoch: Epoch,
+    },
+    /// Make a side the owner of a context: its writes and its events move together, and the epoch grows. Ends
+    /// what was armed and held.
     MoveOwner {
         /// The context.
         context: ContextName,
@@ -116,6 +140,24 @@ pub enum Refusal {
         /// The epoch wanted.
         wanted: Epoch,
     },
+    /// Another cutover of the context is under way.
+    #[error("`{context}` is armed for epoch {armed}, so epoch {wanted} cannot be armed")]
+    AlreadyArmed {
+        /// The context.
+        context: ContextName,
+        /// The epoch of the cutover under way.
+        armed: Epoch,
+        /// The epoch wanted.
+        wanted: Epoch,
+    },
+    /// Writes are held only by the cutover that was armed.
+    #[error("`{context}` is not armed for epoch {wanted}, so its writes cannot be held")]
+    NotArmed {
+        /// The context.
+        context: ContextName,
+        /// The epoch wanted.
+        wanted: Epoch,
+    },
     /// Nothing to take back.
     #[error("`{scope}` is already in phase legacy: there is nothing to roll back")]
     NothingToRollBack {
@@ -125,6 +167,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// A step forward during this freeze.
+    pub(crate) fn frozen(freeze: &Freeze) -> Self {
+        Self::Frozen { by: freeze.stamp.by.clone(), reason: freeze.stamp.reason.clone() }
+    }
+
     /// The stable code, the key of `banyan explain`.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -134,6 +181,8 @@ impl Refusal {
             Self::IllegalTransition { .. } => "banyan::flip::illegal_transition",
             Self::Frozen { .. } => "banyan::flip::frozen",
             Self::StaleEpoch { .. } => "banyan::owner::stale_epoch",
+            Self::AlreadyArmed { .. } => "banyan::owner::already_armed",
+            Self::NotArmed { .. } => "banyan::owner::not_armed",
             Self::NothingToRollBack { .. } => "banyan::rollback::nothing",
         }
     }
@@ -158,6 +207,12 @@ impl Refusal {
             }
             Self::StaleEpoch { .. } => {
                 "banyan status        (somebody else has moved the context meanwhile)".to_owned()
+            }
+            Self::AlreadyArmed { context, .. } => {
+                format!("banyan context cutover {context} --resume        (goes on with it, or gives it up with --abort)")
+            }
+            Self::NotArmed { .. } => {
+                "banyan status        (the cutover was given up, or another one has taken its place)".to_owned()
             }
             Self::NothingToRollBack { .. } => "banyan status        (shows all phases)".to_owned(),
         }
@@ -213,9 +268,18 @@ pub fn apply(
         Change::RollbackContext { context } => {
             (rollback_context(table, catalogue, context)?, false)
         }
+        Change::Arm { context, epoch } => {
+            (Vec::new(), ownership::arm(&mut next, catalogue, context, *epoch)?)
+        }
+        Change::Hold { context, epoch } => {
+            (Vec::new(), ownership::hold(&mut next, catalogue, context, *epoch)?)
+        }
+        Change::Disarm { context, epoch } => {
+            (Vec::new(), ownership::disarm(&mut next, catalogue, context, *epoch)?)
+        }
         Change::MoveOwner { context, to, epoch } => {
-            let wanted = Wanted { context, to: *to, epoch: *epoch };
-            (Vec::new(), move_owner(&mut next, catalogue, &wanted, &stamp)?)
+            let wanted = ownership::Wanted { context, to: *to, epoch: *epoch };
+            (Vec::new(), ownership::move_owner(&mut next, catalogue, &wanted, &stamp)?)
         }
         Change::Freeze => {
             let fresh = next.frozen.is_none();
@@ -264,10 +328,7 @@ fn flip(
     })?;
     match (direction, &table.frozen) {
         (Direction::Same, _) => Ok(None),
-        (Direction::Forward, Some(freeze)) => Err(Refusal::Frozen {
-            by: freeze.stamp.by.clone(),
-            reason: freeze.stamp.reason.clone(),
-        }),
+        (Direction::Forward, Some(freeze)) => Err(Refusal::frozen(freeze)),
         (Direction::Forward, None) | (Direction::Back, _) => {
             Ok(Some(Moved { endpoint: endpoint.clone(), from, to }))
         }
@@ -308,53 +369,13 @@ fn rollback_context(
     }
 }
 
-struct Wanted<'a> {
-    context: &'a ContextName,
-    to: Side,
-    epoch: Epoch,
-}
-
-/// The same ownership again changes nothing; an older one, or another owner of the same one, is refused.
-fn move_owner(
-    table: &mut RouteTable,
-    catalogue: &Catalogue,
-    wanted: &Wanted<'_>,
-    stamp: &Stamp,
-) -> Result<bool, Refusal> {
-    let Wanted { context, to, epoch } = *wanted;
-    let unknown = || Refusal::UnknownContext { name: context.clone() };
-    if catalogue.context(context).is_none() {
-        return Err(unknown());
-    }
-    // Legacy gets back what it had: a step back, which no freeze stops.
-    if let Some(freeze) = table.frozen.as_ref().filter(|_| to == Side::New) {
-        let (by, reason) = (freeze.stamp.by.clone(), freeze.stamp.reason.clone());
-        let state = table.contexts.get(context).ok_or_else(unknown)?;
-        if (state.owner, state.epoch) != (to, epoch) {
-            return Err(Refusal::Frozen { by, reason });
-        }
-    }
-    let state = table.contexts.get_mut(context).ok_or_else(unknown)?;
-    if (state.owner, state.epoch) == (to, epoch) {
-        return Ok(false);
-    }
-    if epoch <= state.epoch {
-        let (context, current) = (context.clone(), state.epoch);
-        return Err(Refusal::StaleEpoch { context, current, wanted: epoch });
-    }
-    *state = ContextState { owner: to, epoch, armed: None, stamp: stamp.clone() };
-    Ok(true)
-}
-
 fn adopt(table: &mut RouteTable, catalogue: &Catalogue, stamp: &Stamp) -> bool {
     let before = (table.contexts.len(), table.endpoints.len());
     for context in &catalogue.contexts {
-        table.contexts.entry(context.name.clone()).or_insert_with(|| ContextState {
-            owner: Side::Legacy,
-            epoch: Epoch(1),
-            armed: None,
-            stamp: stamp.clone(),
-        });
+        table
+            .contexts
+            .entry(context.name.clone())
+            .or_insert_with(|| ContextState::settled(Side::Legacy, Epoch(1), stamp.clone()));
         for endpoint in context.endpoints.iter().filter(|e| e.kind() == EndpointKind::Read) {
             table
                 .endpoints

@@ -145,12 +145,10 @@ impl Compiled {
         };
         let mut errors = Vec::new();
         for spec in &catalogue.contexts {
-            let state = table.contexts.get(&spec.name).cloned().unwrap_or(ContextState {
-                owner: Side::Legacy,
-                epoch: Epoch(0),
-                armed: None,
-                stamp: Stamp::default(),
-            });
+            let state =
+                table.contexts.get(&spec.name).cloned().unwrap_or_else(|| {
+                    ContextState::settled(Side::Legacy, Epoch(0), Stamp::default())
+                });
             for endpoint in &spec.endpoints {
                 let kind = endpoint.kind();
                 let phase = match kind {

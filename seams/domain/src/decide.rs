@@ -11,9 +11,10 @@ use crate::phase::Phase;
 use crate::side::Side;
 use crate::spec::{EndpointKind, is_read_method};
 use crate::sticky::{self, Headers, StickyKey};
+use crate::table::ContextState;
 use crate::target::Oddity;
 use crate::template::Params;
-use crate::version::Generation;
+use crate::version::{Epoch, Generation};
 use std::fmt;
 
 /// What of a request a decision needs.
@@ -122,10 +123,23 @@ pub struct Decision {
     pub fallback: bool,
     /// Who the caller is, for read-your-writes.
     pub identity: Option<StickyKey>,
+    /// How a cutover of the context under way concerns this request; reads it never does.
+    pub cutover: Cutover,
     /// Why.
     pub reason: Reason,
     /// The table it was decided from.
     pub generation: Generation,
+}
+
+/// How a cutover under way concerns a write or a tunnel of its context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cutover {
+    /// Not at all.
+    None,
+    /// It is armed: the request goes on, unless the proxy has lost sight of the control store.
+    Armed(Epoch),
+    /// The request waits until the context has its next owner, or the cutover is given up.
+    Holding(Epoch),
 }
 
 /// Why a request is refused with 400.
@@ -205,6 +219,7 @@ fn default_route(generation: Generation) -> Decision {
         mirror: Mirror::Off,
         fallback: false,
         identity: None,
+        cutover: Cutover::None,
         reason: Reason::Default,
         generation,
     }
@@ -217,18 +232,58 @@ fn undeclared(
     params: &Params,
 ) -> Decision {
     let reads = is_read_method(head.method) || head.method == "OPTIONS";
+    let kind = match (head.upgrade, reads) {
+        (true, _) => RequestKind::Upgrade,
+        (false, true) => RequestKind::Unmatched,
+        (false, false) => RequestKind::Write,
+    };
     Decision {
         context: Some(context.spec.name.clone()),
-        kind: match (head.upgrade, reads) {
-            (true, _) => RequestKind::Upgrade,
-            (false, true) => RequestKind::Unmatched,
-            (false, false) => RequestKind::Write,
-        },
+        kind,
+        cutover: Cutover::of(&context.state, kind),
         phase: context.state.write_phase(),
         side: context.state.owner,
         identity: sticky::find(&context.spec.sticky, params, head.headers, head.address),
         reason: Reason::UndeclaredMethod,
         ..default_route(table.generation)
+    }
+}
+
+impl Decision {
+    /// Why, in words, with what a cutover under way means for the request.
+    pub fn why(&self) -> String {
+        match self.cutover {
+            Cutover::None => self.reason.to_string(),
+            Cutover::Armed(_) | Cutover::Holding(_) => {
+                format!("{}; {}", self.reason, self.cutover)
+            }
+        }
+    }
+}
+
+impl Cutover {
+    fn of(state: &ContextState, kind: RequestKind) -> Self {
+        let concerned = match kind {
+            RequestKind::Write | RequestKind::Upgrade => state.armed,
+            RequestKind::Read | RequestKind::Unmatched => None,
+        };
+        match (concerned, state.holding) {
+            (None, _) => Self::None,
+            (Some(epoch), false) => Self::Armed(epoch),
+            (Some(epoch), true) => Self::Holding(epoch),
+        }
+    }
+}
+
+impl fmt::Display for Cutover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("no cutover is under way"),
+            Self::Armed(epoch) => write!(f, "a cutover is armed({epoch})"),
+            Self::Holding(epoch) => {
+                write!(f, "a cutover is holding({epoch}): the request waits in the proxy")
+            }
+        }
     }
 }
 
@@ -249,6 +304,7 @@ impl Call<'_> {
             endpoint: Some(self.endpoint.spec.name.clone()),
             context: Some(context.spec.name.clone()),
             kind,
+            cutover: Cutover::of(&context.state, kind),
             phase: self.endpoint.phase,
             side: context.state.owner,
             identity: identity.clone(),

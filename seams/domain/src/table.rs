@@ -30,7 +30,11 @@ pub struct ContextState {
     pub epoch: Epoch,
     /// Set while a cutover to this epoch is armed: proxies that lose the store must then refuse writes.
     pub armed: Option<Epoch>,
-    /// Last change.
+    /// Whether proxies hold new writes, because the armed cutover is about to switch. Never without `armed`.
+    /// Tables of older releases do not have it.
+    #[serde(default)]
+    pub holding: bool,
+    /// Last change of the owner. Arming, holding and disarming leave it: the audit has them.
     pub stamp: Stamp,
 }
 
@@ -64,6 +68,17 @@ pub struct RouteTable {
 }
 
 impl ContextState {
+    /// An ownership of which no cutover is under way.
+    pub const fn settled(owner: Side, epoch: Epoch, stamp: Stamp) -> Self {
+        Self { owner, epoch, armed: None, holding: false, stamp }
+    }
+
+    /// How far a cutover is, in a word or two: `armed(3)`, `holding(3)`; nothing when none is under way.
+    pub fn under_way(&self) -> Option<String> {
+        let word = if self.holding { "holding" } else { "armed" };
+        self.armed.map(|epoch| format!("{word}({epoch})"))
+    }
+
     /// The phase shown for the context's write endpoints.
     pub const fn write_phase(&self) -> Phase {
         match self.owner {

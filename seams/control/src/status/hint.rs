@@ -89,7 +89,12 @@ pub(super) fn warnings(
     }
     for context in contexts {
         let armed = context.armed.map(|epoch| {
-            format!("`{}` is armed for epoch {epoch}: a cutover is under way", context.context)
+            let what = if context.holding {
+                "the proxies hold its writes"
+            } else {
+                "a cutover is under way"
+            };
+            format!("`{}` is armed for epoch {epoch}: {what}", context.context)
         });
         warnings.extend(armed);
         for job in context.sync.iter().filter(|job| job.age_ms > SYNC_REPORT_AGE_MAX_MS) {
