@@ -112,6 +112,7 @@ impl Applier<'_> {
         };
         if self.is_watched {
             self.write_tagged(target, &diffs).await?;
+            drain::forget_echo(target, &self.job.spec.name).await?;
             let seen = drain::pending_of(target, &self.job.spec.name, batch.keys).await?;
             if !seen.is_subset(aside) {
                 target.rollback().await?;
@@ -119,6 +120,8 @@ impl Applier<'_> {
                 return Ok(Attempt::Overtaken);
             }
             self.state.add_conflicts(target, aside).await?;
+        } else if self.fence.is_some() {
+            self.write_tagged(target, &diffs).await?;
         } else {
             self.write(target, &diffs).await?;
         }
@@ -149,7 +152,7 @@ impl Applier<'_> {
         if let Some((_, end)) = tag {
             target.run("end the tag", end).await?;
         }
-        drain::forget_echo(target, &self.job.spec.name).await
+        Ok(())
     }
 
     async fn write(&self, target: &mut Connection, diffs: &[TableDiff]) -> Result<(), SyncError> {

@@ -12,10 +12,12 @@ mod ddl;
 mod sequence;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use banyan_cutover::{Fence, FenceState, Move, sql};
 use banyan_domain::{ContextName, Epoch, Side};
+use tokio::sync::Mutex;
 
 use crate::capture::InstalledTrigger;
 use crate::connection::{Connection, as_integer, as_text};
@@ -29,12 +31,14 @@ use crate::url::SideUrls;
 pub use sequence::{Raised, SequencePair};
 
 /// The fence of one context on one side.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ContextFence {
     context: ContextName,
     side: Side,
     urls: SideUrls,
     tables: Vec<String>,
+    /// A connection that is kept for the next reading: a switch reads often while clients wait.
+    kept: Arc<Mutex<Option<Connection>>>,
 }
 
 /// What became of a move of the fence row.
@@ -74,7 +78,8 @@ impl ContextFence {
             tables.extend(spec.captures_on(side).map(|(_, capture)| capture.table.clone()));
             tables.extend(spec.tables_to(side).map(|table| table.name.clone()));
         }
-        Self { context: context.clone(), side, urls, tables: tables.into_iter().collect() }
+        let tables = tables.into_iter().collect();
+        Self { context: context.clone(), side, urls, tables, kept: Arc::default() }
     }
 
     /// The side.
@@ -153,8 +158,18 @@ impl ContextFence {
     /// # Errors
     /// No connection.
     pub async fn read(&self) -> Result<Option<Fence>, SyncError> {
+        let mut kept = self.kept.lock().await;
+        if let Some(mut at) = kept.take()
+            && let Ok(fence) = self.row(&mut at).await
+        {
+            *kept = Some(at);
+            return Ok(fence);
+        }
+        // None was kept, or it died meanwhile.
         let mut at = self.connect().await?;
-        self.row(&mut at).await
+        let fence = self.row(&mut at).await?;
+        *kept = Some(at);
+        Ok(fence)
     }
 
     /// Moves the row, in a transaction of its own. Waits at most `wait` (whole seconds on MariaDB/MySQL) for transactions that

@@ -53,6 +53,7 @@ mod tables;
 mod unique;
 mod url;
 mod verify;
+mod watch;
 
 pub use cache::CacheKey;
 pub use conflict::Conflicts;
@@ -81,6 +82,7 @@ pub use spec::{
 pub use status::{JobStatus, SlotStatus};
 pub use url::SideUrls;
 pub use verify::{HashedHere, KeyDiff, VerifyOptions, VerifyReport};
+pub use watch::{JobLook, JobWatch};
 
 pub use banyan_domain::Side;
 pub use banyan_engine::{

@@ -20,7 +20,7 @@ mod sync;
 pub(crate) mod tests;
 
 use crate::advice::Advice;
-use crate::audit::{AuditEntry, Committed, GenerationRecord};
+use crate::audit::{AuditEntry, AuditOutcome, Committed, GenerationRecord};
 use crate::error::{CommitError, ControlError};
 use crate::instance::{Instance, InstanceReport};
 use crate::lease::{Lease, LeaseGrant};
@@ -431,6 +431,18 @@ impl ControlStore for SqliteStore {
 
     async fn runs(&self, limit: u32) -> Result<Vec<SyncRun>, ControlError> {
         sync::runs(&self.file, limit).await
+    }
+
+    async fn note(
+        &self,
+        action: &str,
+        target: &str,
+        outcome: AuditOutcome,
+        detail: &str,
+        actor: &Actor,
+    ) -> Result<(), ControlError> {
+        let row = route::AuditRow { action, target, outcome, detail };
+        route::note(&self.file, &row, actor).await
     }
 
     async fn put_status(

@@ -6,7 +6,7 @@
 //! never reused; nothing here panics or blocks the runtime on the store's behalf.
 
 use crate::advice::Advice;
-use crate::audit::{AuditEntry, Committed, GenerationRecord};
+use crate::audit::{AuditEntry, AuditOutcome, Committed, GenerationRecord};
 use crate::clock::{Clock, system_clock};
 use crate::error::{CommitError, ControlError};
 use crate::instance::{self, Applied, Instance, InstanceReport};
@@ -57,6 +57,16 @@ pub trait ControlStore: Send + Sync + 'static {
         limit: u32,
         since_ms: Option<u64>,
     ) -> Result<Vec<AuditEntry>, ControlError>;
+
+    /// Adds a line to the audit that changes no route: a step of a cutover.
+    async fn note(
+        &self,
+        action: &str,
+        target: &str,
+        outcome: AuditOutcome,
+        detail: &str,
+        actor: &Actor,
+    ) -> Result<(), ControlError>;
 
     /// Tells that an instance lives and which generation it applied. Instances that have been silent for an
     /// hour are forgotten.

@@ -269,10 +269,10 @@ pub fn apply(
             (rollback_context(table, catalogue, context)?, false)
         }
         Change::Arm { context, epoch } => {
-            (Vec::new(), ownership::arm(&mut next, catalogue, context, *epoch)?)
+            (Vec::new(), ownership::arm(&mut next, catalogue, context, *epoch, stamp.since_ms)?)
         }
         Change::Hold { context, epoch } => {
-            (Vec::new(), ownership::hold(&mut next, catalogue, context, *epoch)?)
+            (Vec::new(), ownership::hold(&mut next, catalogue, context, *epoch, stamp.since_ms)?)
         }
         Change::Disarm { context, epoch } => {
             (Vec::new(), ownership::disarm(&mut next, catalogue, context, *epoch)?)

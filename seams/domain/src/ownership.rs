@@ -25,6 +25,7 @@ pub(crate) fn arm(
     catalogue: &Catalogue,
     context: &ContextName,
     epoch: Epoch,
+    at_ms: u64,
 ) -> Result<bool, Refusal> {
     let frozen = freeze_of_a_step_forward(table, context);
     let state = state_of(table, catalogue, context)?;
@@ -41,6 +42,7 @@ pub(crate) fn arm(
     frozen?;
     state.armed = Some(epoch);
     state.holding = false;
+    state.under_way_ms = at_ms;
     Ok(true)
 }
 
@@ -50,6 +52,7 @@ pub(crate) fn hold(
     catalogue: &Catalogue,
     context: &ContextName,
     epoch: Epoch,
+    at_ms: u64,
 ) -> Result<bool, Refusal> {
     let frozen = freeze_of_a_step_forward(table, context);
     let state = state_of(table, catalogue, context)?;
@@ -62,6 +65,7 @@ pub(crate) fn hold(
     // Nothing has moved yet, so a freeze can still stop it; the coordinator then disarms.
     frozen?;
     state.holding = true;
+    state.under_way_ms = at_ms;
     Ok(true)
 }
 
@@ -79,6 +83,7 @@ pub(crate) fn disarm(
     }
     state.armed = None;
     state.holding = false;
+    state.under_way_ms = 0;
     Ok(true)
 }
 

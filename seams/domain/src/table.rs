@@ -34,6 +34,9 @@ pub struct ContextState {
     /// Tables of older releases do not have it.
     #[serde(default)]
     pub holding: bool,
+    /// When the cutover under way was armed, or began to hold, Unix ms; 0 when none is.
+    #[serde(default)]
+    pub under_way_ms: u64,
     /// Last change of the owner. Arming, holding and disarming leave it: the audit has them.
     pub stamp: Stamp,
 }
@@ -70,7 +73,7 @@ pub struct RouteTable {
 impl ContextState {
     /// An ownership of which no cutover is under way.
     pub const fn settled(owner: Side, epoch: Epoch, stamp: Stamp) -> Self {
-        Self { owner, epoch, armed: None, holding: false, stamp }
+        Self { owner, epoch, armed: None, holding: false, under_way_ms: 0, stamp }
     }
 
     /// How far a cutover is, in a word or two: `armed(3)`, `holding(3)`; nothing when none is under way.

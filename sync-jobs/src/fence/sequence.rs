@@ -6,7 +6,7 @@
 use banyan_domain::Side;
 
 use super::ContextFence;
-use crate::connection::Connection;
+use crate::connection::{Connection, as_text};
 use crate::dialect::Engine;
 use crate::error::SyncError;
 
@@ -76,9 +76,18 @@ impl ContextFence {
 
     async fn next_id(&self, at: &mut Connection, column: &str) -> Result<i64, SyncError> {
         let (table, of) = self.split(column)?;
-        let sql = counter_sql(at, table, of);
-        let counter = at.integer("read an id counter", sql).await;
-        let counter = counter?.ok_or_else(|| self.no_counter(column, at.engine()))?;
+        let sql = match at.engine() {
+            Engine::Sqlite => sqlite_counter(table),
+            Engine::MySql => mysql_counter(table),
+            Engine::Postgres => {
+                let rows = at.rows("find a sequence", postgres_sequence(at, table, of)).await?;
+                let name = rows.first().and_then(|row| row.first()).and_then(as_text);
+                let name = name.ok_or_else(|| self.no_counter(column, Engine::Postgres))?;
+                format!("SELECT last_value + CASE WHEN is_called THEN 1 ELSE 0 END FROM {name}")
+            }
+        };
+        let counter = at.integer("read an id counter", sql).await?;
+        let counter = counter.ok_or_else(|| self.no_counter(column, at.engine()))?;
         let (of, table) = (at.dialect.name(of), at.dialect.name(table));
         let highest = format!("SELECT COALESCE(MAX({of}), 0) + 1 FROM {table}");
         let highest = at.integer("read the highest id", highest).await?.unwrap_or(1);
@@ -108,45 +117,43 @@ impl ContextFence {
     }
 }
 
-/// A query of the next id as the counter says; no row or NULL when there is no counter.
-fn counter_sql(at: &Connection, table: &str, column: &str) -> String {
-    let quoted = |text: &str| text.replace('\'', "''");
-    match at.engine() {
-        // A table that never had a row has no counter row yet.
-        Engine::Sqlite => format!(
-            "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = '{0}'), 0) + 1 \
-             FROM sqlite_master WHERE type = 'table' AND name = '{0}' AND upper(sql) LIKE '%AUTOINCREMENT%'",
-            quoted(table)
-        ),
-        // pg_sequence_last_value is NULL before the first use.
-        Engine::Postgres => {
-            let sequence = format!(
-                "pg_get_serial_sequence('{}', '{}')",
-                quoted(&at.dialect.name(table)),
-                quoted(column)
-            );
-            format!(
-                "SELECT COALESCE(pg_sequence_last_value(s.seqrelid) + s.seqincrement, s.seqstart) \
-                 FROM pg_sequence s WHERE s.seqrelid = {sequence}::regclass"
-            )
-        }
-        Engine::MySql => {
-            let (schema, table) = match table.split_once('.') {
-                Some((schema, table)) => (format!("'{}'", quoted(schema)), table),
-                None => ("DATABASE()".to_owned(), table),
-            };
-            format!(
-                "SELECT AUTO_INCREMENT FROM information_schema.TABLES \
-                 WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = '{}'",
-                quoted(table)
-            )
-        }
-    }
+fn quoted(text: &str) -> String {
+    text.replace('\'', "''")
+}
+
+/// The next id as the counter says; no row when there is none. A table that never had a row has no counter row yet.
+fn sqlite_counter(table: &str) -> String {
+    format!(
+        "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = '{0}'), 0) + 1 FROM sqlite_master \
+         WHERE type = 'table' AND name = '{0}' AND upper(sql) LIKE '%AUTOINCREMENT%'",
+        quoted(table)
+    )
+}
+
+/// The next id as the counter says; NULL when there is none.
+fn mysql_counter(table: &str) -> String {
+    let (schema, table) = match table.split_once('.') {
+        Some((schema, table)) => (format!("'{}'", quoted(schema)), table),
+        None => ("DATABASE()".to_owned(), table),
+    };
+    format!(
+        "SELECT AUTO_INCREMENT FROM information_schema.TABLES \
+         WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = '{}'",
+        quoted(table)
+    )
+}
+
+/// The name of the sequence behind an identity or serial column, quoted as needed; NULL when there is none.
+fn postgres_sequence(at: &Connection, table: &str, column: &str) -> String {
+    format!(
+        "SELECT pg_get_serial_sequence('{}', '{}')",
+        quoted(&at.dialect.name(table)),
+        quoted(column)
+    )
 }
 
 fn raise_sql(at: &Connection, table: &str, column: &str, least: i64) -> Vec<String> {
     let name = at.dialect.name(table);
-    let quoted = |text: &str| text.replace('\'', "''");
     match at.engine() {
         Engine::Sqlite => {
             let (table, last) = (quoted(table), least - 1);

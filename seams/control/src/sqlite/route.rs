@@ -175,11 +175,27 @@ async fn insert_generation(
     row.execute(&mut **tx).await.map(drop)
 }
 
-struct AuditRow<'a> {
-    action: &'a str,
-    target: &'a str,
-    outcome: AuditOutcome,
-    detail: &'a str,
+/// A line of the audit.
+pub(super) struct AuditRow<'a> {
+    pub(super) action: &'a str,
+    pub(super) target: &'a str,
+    pub(super) outcome: AuditOutcome,
+    pub(super) detail: &'a str,
+}
+
+/// Adds a line that changes no route.
+pub(super) async fn note(
+    file: &File,
+    row: &AuditRow<'_>,
+    actor: &Actor,
+) -> Result<(), ControlError> {
+    let mut tx = file.begin().await?;
+    let fail = |error| file.fail(error);
+    let newest = sqlx::query_as(SELECT_GENERATION).fetch_one(&mut *tx).await;
+    let (newest,): (i64,) = newest.map_err(fail)?;
+    let newest = Generation(from_db(newest));
+    insert_audit(&mut tx, row, newest, newest, actor).await.map_err(fail)?;
+    file.end(tx).await
 }
 
 async fn insert_audit(

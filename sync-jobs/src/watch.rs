@@ -1,0 +1,90 @@
+//! A quick look at a job while clients wait: what is pending, who works, what is set aside.
+//!
+//! What must stay true: a look takes no lock and no lease; both connections are kept, and dropped after any error.
+
+use crate::connection::{Connection, as_integer, as_text};
+use crate::drain;
+use crate::error::SyncError;
+use crate::job::Job;
+use crate::state::Phase;
+
+/// Keeps both connections of a job for repeated looks.
+pub struct JobWatch {
+    job: Job,
+    source: Connection,
+    target: Connection,
+}
+
+/// What a look found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JobLook {
+    /// Marks that are not applied yet.
+    pub pending: u64,
+    /// Roots that are set aside, because both sides wrote them.
+    pub conflicts: u64,
+    /// The worker that holds the lease, if it is valid.
+    pub worker: Option<String>,
+    /// Whether everything was copied once.
+    pub copied: bool,
+    /// Rows that the job ever wrote.
+    pub rows: u64,
+}
+
+impl Job {
+    /// Opens both connections for looks.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn watch(&self) -> Result<JobWatch, SyncError> {
+        let source = self.inner.connect_source().await?;
+        let target = self.inner.connect_target().await?;
+        Ok(JobWatch { job: self.clone(), source, target })
+    }
+
+    /// Says that the target equals the source now, so that the first run of this direction need not compare everything. Right
+    /// only where a verify of the other direction has just proved it and the source's triggers mark every change since.
+    ///
+    /// # Errors
+    /// No connection, or a job that is not installed.
+    pub async fn take_as_copied(&self) -> Result<bool, SyncError> {
+        let job = &self.inner;
+        let mut target = job.connect_target().await?;
+        let ours = job.state.is_ours();
+        let sql = format!(
+            "UPDATE by_state SET phase = 'drain', cursor_key = NULL WHERE {ours} AND phase = 'list' \
+             AND roots_done = 0 AND batches = 0"
+        );
+        Ok(target.run("take the target as copied", &sql).await? == 1)
+    }
+}
+
+impl JobWatch {
+    /// Looks.
+    ///
+    /// # Errors
+    /// A statement fails; the watch is of no use then.
+    pub async fn look(&mut self) -> Result<JobLook, SyncError> {
+        let job = &self.job.inner;
+        let pending = drain::pending(&mut self.source, job).await?;
+        let state = job.state.load(&mut self.target).await?.ok_or_else(|| job.state.missing())?;
+        let conflicts = job.state.count_conflicts(&mut self.target).await?;
+        let clock = self.target.dialect.clock_ms();
+        let sql = format!(
+            "SELECT lease_holder, lease_expires_ms - {clock}, rows_inserted + rows_updated + rows_deleted \
+             FROM by_state WHERE {}",
+            job.state.is_ours()
+        );
+        let rows = self.target.rows("read the lease", sql).await?;
+        let row = rows.first().map(Vec::as_slice);
+        let number = |at: usize| row.and_then(|row| row.get(at)).and_then(as_integer).unwrap_or(0);
+        let holder = row.and_then(|row| row.first()).and_then(as_text);
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+        Ok(JobLook {
+            pending: unsigned(pending),
+            conflicts: unsigned(conflicts),
+            worker: holder.filter(|_| number(1) > 0),
+            copied: state.phase == Phase::Drain,
+            rows: unsigned(number(2)),
+        })
+    }
+}
