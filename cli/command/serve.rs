@@ -17,12 +17,11 @@ use banyan_admin::{AdminConfig, AdminError, AdminParts, AdminServer, AdminToken,
 use banyan_control::agent::AgentOptions;
 use banyan_control::{Agent, AgentError, ControlStore, StoreOptions};
 use banyan_events::forwarder::Forwarder;
-use banyan_proxy::{Drained, Live, Proxy, ProxyError};
+use banyan_proxy::{Drained, Live, Proxy, ProxyError, Writes};
 use banyan_shadow::{Shadow, ShadowHandle};
 use banyan_sync_jobs::{NoPause, NoProgress, Ports, RunMode, Scheduler};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -110,14 +109,14 @@ impl Plane {
         // Both listeners first: a port in use must be told before anything else happens.
         let admin =
             banyan_admin::bind(admin_settings(config)).await.map_err(|e| admin_failure(&e))?;
-        let writes: Arc<OnceLock<Arc<AtomicU64>>> = Arc::default();
+        let writes: Arc<OnceLock<Writes>> = Arc::default();
         let counted = writes.clone();
         let mut options =
             AgentOptions::new(&instance(args), "proxy", PathBuf::from(&config.control.snapshot));
         options.address = config.proxy.listen.to_string();
         options.admin_address = admin.address().to_string();
         options.in_flight =
-            Arc::new(move || counted.get().map_or(0, |writes| writes.load(Ordering::Relaxed)));
+            Arc::new(move || counted.get().map(Writes::by_context).unwrap_or_default());
         let agent = Agent::attach(&config.control.store, config.catalogue.clone(), options)
             .await
             .map_err(|error| agent_failure(&error))?;
@@ -127,10 +126,11 @@ impl Plane {
             (Some(handle), Some(recording)) => Some(handle.tapped(recording.tap())),
             (handle, _) => handle,
         };
-        let live = Live { table: agent.table(), watermarks: agent.watermarks() };
+        let live =
+            Live { table: agent.table(), watermarks: agent.watermarks(), silence: agent.silence() };
         let proxy =
             Proxy::bind(proxy::settings(config)?, live, handle).map_err(|e| proxy::failure(&e))?;
-        drop(writes.set(proxy.in_flight_writes()));
+        drop(writes.set(proxy.writes()));
         let readiness = Readiness::new();
         let admin_stop = CancellationToken::new();
         let admin = admin.serve(AdminParts::of(&agent, readiness.clone()), &admin_stop);

@@ -48,6 +48,10 @@ pub(crate) struct Proxy {
     pub(crate) read_timeout_ms: u64,
     pub(crate) new_read_timeout_ms: u64,
     pub(crate) grace_ms: u64,
+    /// Writes of one context that may be held at a time during its cutover.
+    pub(crate) hold_requests_max: usize,
+    /// Longest time that one of them is held.
+    pub(crate) hold_max_ms: u64,
     pub(crate) tee_max_bytes: usize,
     pub(crate) access_log: bool,
     pub(crate) expose_side: bool,
@@ -72,6 +76,8 @@ impl Proxy {
         let connect_timeout_ms = section.or("connect-timeout", "1s", value::duration_ms);
         let read_timeout_ms = section.or("read-timeout", "60s", value::duration_ms);
         let new_read_timeout_ms = section.or("new-read-timeout", "2s", value::duration_ms);
+        let hold_requests_max = section.or("hold-max-requests", "1000", value::count);
+        let hold_max_ms = section.or("hold-max", "5s", value::duration_ms);
         let grace_ms = section.or("grace", "10s", value::duration_ms);
         let tee_max_bytes = section.or("tee-max-body", "1MiB", value::bytes);
         let access_log = section.or("access-log", "false", value::flag);
@@ -102,6 +108,8 @@ impl Proxy {
             read_timeout_ms: read_timeout_ms?,
             new_read_timeout_ms: new_read_timeout_ms?,
             grace_ms: grace_ms?,
+            hold_requests_max: hold_requests_max?,
+            hold_max_ms: hold_max_ms?,
             tee_max_bytes: tee_max_bytes?,
             access_log: access_log?,
             expose_side: expose_side?,

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use banyan_proxy::{
-    AccessLog, ForceConfig, Listen, ListenTls, Network, ProxyConfig, ProxyError,
+    AccessLog, ForceConfig, HoldConfig, Listen, ListenTls, Network, ProxyConfig, ProxyError,
     ReadYourWritesConfig, TeeConfig, Upstream,
 };
 use std::path::PathBuf;
@@ -48,6 +48,11 @@ pub(crate) fn settings(config: &Config) -> Result<ProxyConfig, Failure> {
         expose_side: section.expose_side,
         access_log: if section.access_log { AccessLog::All } else { AccessLog::Off },
         grace_ms: section.grace_ms,
+        hold: HoldConfig {
+            requests_max: section.hold_requests_max,
+            wait_max_ms: section.hold_max_ms,
+            ..default.hold
+        },
         ..default
     })
 }

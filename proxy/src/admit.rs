@@ -1,11 +1,13 @@
 //! Steps 1 to 3 of a request's life: check it, match it, decide it.
 //!
 //! Owns everything between the head and the decision. It exists apart from pingora's callbacks so that it can be read as
-//! one sequence. What must stay true: nothing here awaits; whatever is refused is refused before any side sees a byte.
+//! one sequence. What must stay true: nothing here awaits; whatever is refused is refused before any side sees a byte; a
+//! write is counted as on its way before it looks at the table it goes by, and not at all while it waits.
 
 use crate::answer::{Answer, Fault};
 use crate::call::{Call, OnTheWay, Route};
 use crate::force::{SIDE_COOKIE, SIDE_HEADER};
+use crate::gate::Gate;
 use crate::intake::{self, AddressText, HeaderView};
 use crate::metric::{self, Gauge};
 use crate::plane::Plane;
@@ -16,13 +18,14 @@ use banyan_domain::decide::Refused;
 use banyan_domain::sticky::{self, Headers};
 use banyan_domain::target::Oddity;
 use banyan_domain::{
-    Compiled, ContextName, Mirror, Outcome, Reason, RequestHead, RequestKind, Side, StickyKey,
-    decide,
+    Compiled, ContextName, Decision, Mirror, Outcome, Reason, RequestHead, RequestKind, Side,
+    StickyKey, decide,
 };
 use banyan_shadow::SkipReason;
 use http::{HeaderMap, HeaderName, StatusCode};
 use pingora::proxy::Session;
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Header that counts proxies of this kind on the way, so that a loop ends.
@@ -37,15 +40,30 @@ pub(crate) struct Refusal {
     pub(crate) counted_as: &'static str,
 }
 
+/// Whether a decided request may go on.
+pub(crate) enum Pass {
+    /// It is on its way.
+    Go,
+    /// It must wait at the gate of its context.
+    Wait(Arc<Gate>),
+}
+
+/// Whether a request that is decided has waited already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queueing {
+    /// It has just come: those who wait go first.
+    HasCome,
+    /// It is the first of a queue.
+    IsFirst,
+}
+
 impl Plane {
     /// Checks and decides a request; afterwards `call.route` says where it goes.
-    pub(crate) fn admit(&self, session: &mut Session, call: &mut Call) -> Result<(), Refusal> {
+    pub(crate) fn admit(&self, session: &mut Session, call: &mut Call) -> Result<Pass, Refusal> {
         self.limit_client(session);
         self.check_head(session, call)?;
         intake::join_cookies(session.req_header_mut());
-        self.route(session, call)?;
-        self.prepare(session, call);
-        Ok(())
+        self.route(session, call, Queueing::HasCome)
     }
 
     fn limit_client(&self, session: &mut Session) {
@@ -79,6 +97,7 @@ impl Plane {
                 detail: detail.to_owned(),
                 fault: Fault::Proxy,
                 retry_safe: false,
+                retry_after_s: None,
             };
             return Err(Refusal { answer, counted_as: "loop" });
         }
@@ -87,12 +106,57 @@ impl Plane {
         Ok(())
     }
 
-    fn route(&self, session: &Session, call: &mut Call) -> Result<(), Refusal> {
+    /// Decides a request by the newest table and lets it go, or says where it must wait.
+    pub(crate) fn route(
+        &self,
+        session: &Session,
+        call: &mut Call,
+        queueing: Queueing,
+    ) -> Result<Pass, Refusal> {
+        loop {
+            let table = self.table.load();
+            let route = self.decide(&table, session, call)?;
+            let Decision { kind, cutover, side, .. } = route.decision;
+            call.attempt.side = side;
+            let gate = match kind {
+                RequestKind::Write | RequestKind::Upgrade => route.meter.gate().cloned(),
+                RequestKind::Read | RequestKind::Unmatched => None,
+            };
+            let Some(gate) = gate else {
+                call.route = Some(route);
+                return Ok(Pass::Go);
+            };
+            let first = queueing == Queueing::IsFirst || gate.held.is_empty();
+            if !first || self.must_wait(cutover) {
+                call.route = Some(route);
+                return Ok(Pass::Wait(gate));
+            }
+            if kind == RequestKind::Upgrade {
+                call.route = Some(route);
+                return Ok(Pass::Go);
+            }
+            let on_its_way = gate.begin();
+            // A new table in between: it may hold, and whoever put it in force may have counted already.
+            if Arc::ptr_eq(&table, &self.table.load()) {
+                self.begin_write(&table, &route.decision, call);
+                let counted = OnTheWay::new(&self.counts.writes, Gauge::Writes);
+                call.write = Some((on_its_way, counted));
+                call.route = Some(route);
+                return Ok(Pass::Go);
+            }
+        }
+    }
+
+    fn decide(
+        &self,
+        table: &Arc<Compiled>,
+        session: &Session,
+        call: &mut Call,
+    ) -> Result<Route, Refusal> {
         let request = session.req_header();
-        let table = self.table.load();
         let target = intake::target(&request.method, request.raw_path())
             .map_err(|_| odd(Oddity::NoLeadingSlash))?;
-        if target.fragment && is_declared(&table, target.path) {
+        if target.fragment && is_declared(table, target.path) {
             return Err(odd(Oddity::StrayCharacter));
         }
         let address = AddressText::new(call.address);
@@ -102,7 +166,7 @@ impl Plane {
         let pinned = Cell::new(false);
         let headers = HeaderView(&request.headers);
         let holds = |context: &ContextName, caller: &StickyKey| {
-            pinned.set(self.ryw.holds(&table, context, caller, headers.get("cookie")));
+            pinned.set(self.ryw.holds(table, context, caller, headers.get("cookie")));
             pinned.get()
         };
         let head = RequestHead {
@@ -114,28 +178,26 @@ impl Plane {
             forced,
             sample: crate::draw::percent(),
         };
-        let decision = match decide(&table, &head, &holds) {
+        let decision = match decide(table, &head, &holds) {
             Outcome::Route(decision) => decision,
             Outcome::Refuse(refused) => return Err(refused_by(refused)),
         };
         call.rewritten = target.rewritten.map(origin_form);
-        call.attempt.side = decision.side;
-        let meter = self.library.meter(&table, &decision);
+        let meter = self.library.meter(table, &decision);
         if decision.reason == Reason::ReadYourWrites {
             meter.pinned();
         }
         // A caller that is pinned to the new side must not be answered by legacy, which lags.
         let fallback = decision.fallback
-            && !(pinned.get() && owner(&table, decision.context.as_ref()) == Side::New);
-        if let Some(context) =
-            decision.context.as_ref().filter(|_| decision.kind == RequestKind::Write)
-        {
-            // The pin begins before the write is forwarded: a read that overtakes it must see it, too.
-            let max_ms = table.context(context).map_or(0, |c| c.spec.read_your_writes_max_ms);
-            call.pin = decision.identity.as_ref().map(|who| self.ryw.begin(context, who, max_ms));
-        }
-        call.route = Some(Route { decision, meter, fallback });
-        Ok(())
+            && !(pinned.get() && owner(table, decision.context.as_ref()) == Side::New);
+        Ok(Route { decision, meter, fallback })
+    }
+
+    /// The pin begins before the write is forwarded: a read that overtakes it must see it, too.
+    fn begin_write(&self, table: &Compiled, decision: &Decision, call: &mut Call) {
+        let Some(context) = &decision.context else { return };
+        let max_ms = table.context(context).map_or(0, |c| c.spec.read_your_writes_max_ms);
+        call.pin = decision.identity.as_ref().map(|who| self.ryw.begin(context, who, max_ms));
     }
 
     fn forced(&self, headers: &HeaderMap, call: &Call) -> Option<Side> {
@@ -149,12 +211,11 @@ impl Plane {
     }
 
     /// What the decision means for the connection, the copies and the counts.
-    fn prepare(&self, session: &mut Session, call: &mut Call) {
+    pub(crate) fn prepare(&self, session: &mut Session, call: &mut Call) {
         let Some(Route { decision, .. }) = &call.route else { return };
         if decision.kind == RequestKind::Write {
             // A client that leaves does not abort a write on its way.
             session.set_abort_on_close(false);
-            call.write = Some(OnTheWay::new(&self.counts.writes, Gauge::Writes));
         }
         if call.tunnel {
             let target = self.upstreams.of(decision.side, decision.context.as_ref());

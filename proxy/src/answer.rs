@@ -19,6 +19,8 @@ pub(crate) struct Answer {
     pub(crate) fault: Fault,
     /// Whether sending the same request again can do no harm.
     pub(crate) retry_safe: bool,
+    /// How long the client is asked to wait before, in s.
+    pub(crate) retry_after_s: Option<u8>,
 }
 
 /// Whose fault an answer is.
@@ -32,7 +34,13 @@ pub(crate) enum Fault {
 impl Answer {
     /// A refusal because of the request itself.
     pub(crate) fn refusal(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), fault: Fault::Client, retry_safe: true }
+        Self {
+            status,
+            detail: detail.into(),
+            fault: Fault::Client,
+            retry_safe: true,
+            retry_after_s: None,
+        }
     }
 
     fn body(&self) -> Bytes {
@@ -53,10 +61,13 @@ impl Answer {
     /// Sends it and closes the connection afterwards: a body that nobody reads must not be taken for the next request.
     pub(crate) async fn send(&self, session: &mut Session) -> pingora::Result<()> {
         let body = self.body();
-        let mut head = ResponseHeader::build(self.status, Some(4))?;
+        let mut head = ResponseHeader::build(self.status, Some(5))?;
         head.insert_header(header::CONTENT_TYPE, "application/json; charset=utf-8")?;
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
         head.insert_header(header::CACHE_CONTROL, "no-store")?;
+        if let Some(seconds) = self.retry_after_s {
+            head.insert_header(header::RETRY_AFTER, seconds.to_string())?;
+        }
         let is_head = session.req_header().method == http::Method::HEAD;
         let body = if is_head { Bytes::new() } else { body };
         session.write_error_response(head, body).await

@@ -4,6 +4,8 @@
 //! them again on a retry. What must stay true: `route` is set once and never changed; what may change between tries
 //! is in `attempt`.
 
+use crate::fence::Fence;
+use crate::gate::OnItsWay;
 use crate::metric::{self, Cause, Gauge, Meter};
 use crate::pin::Pin;
 use crate::tee::Capture;
@@ -31,8 +33,8 @@ pub(crate) struct Call {
     pub(crate) capture: Capture,
     /// Headers as the side got them, kept only for a comparison.
     pub(crate) sent_headers: Vec<(String, Vec<u8>)>,
-    /// Set while a write is on its way.
-    pub(crate) write: Option<OnTheWay>,
+    /// Set while a write is on its way: counted for its context and for all.
+    pub(crate) write: Option<(OnItsWay, OnTheWay)>,
     /// Set while a write is on its way and its caller is known.
     pub(crate) pin: Option<Pin>,
 }
@@ -56,6 +58,8 @@ pub(crate) struct Attempt {
     pub(crate) tried_elsewhere: bool,
     /// Why legacy was asked instead of new, if it was.
     pub(crate) fell_back: Option<Cause>,
+    /// How far it is with fences.
+    pub(crate) fence: Fence,
     /// Whether a byte of the request may have been sent in any try.
     pub(crate) sent: bool,
     /// Whether the connection became a tunnel.
@@ -95,6 +99,7 @@ impl Call {
                 tried_again: false,
                 tried_elsewhere: false,
                 fell_back: None,
+                fence: Fence::Open,
                 sent: false,
                 upgraded: false,
             },

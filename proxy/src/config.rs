@@ -27,6 +27,8 @@ pub struct ProxyConfig {
     pub read_your_writes: ReadYourWritesConfig,
     /// Limits on clients.
     pub limit: LimitConfig,
+    /// How writes are held while their context is cut over.
+    pub hold: HoldConfig,
     /// Whether answers say in `x-banyan-side` which side gave them. Default: no.
     pub expose_side: bool,
     /// Access log, by `tracing` under the target `access`. Default: off.
@@ -127,6 +129,19 @@ pub struct ReadYourWritesConfig {
     pub entries_max: usize,
 }
 
+/// How writes are held while their context is cut over. A write that cannot be held or is held for too long gets 503
+/// with `Retry-After`; no side has seen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldConfig {
+    /// Writes that may be held at a time, per context. Default: 1,000.
+    pub requests_max: usize,
+    /// Longest time that one write is held, in ms. Default: 5,000.
+    pub wait_max_ms: u64,
+    /// How long the proxy may be cut off from the control store before it stops the writes of a context whose cutover is
+    /// armed, in ms. It must be below the time after which the store takes an instance for dead (3 s). Default: 2,000.
+    pub lease_ms: u64,
+}
+
 /// Limits on clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitConfig {
@@ -169,6 +184,7 @@ impl Default for ProxyConfig {
             force: ForceConfig::default(),
             read_your_writes: ReadYourWritesConfig::default(),
             limit: LimitConfig::default(),
+            hold: HoldConfig::default(),
             expose_side: false,
             access_log: AccessLog::Off,
             fallback_statuses: vec![502, 503, 504],
@@ -207,6 +223,12 @@ impl Upstream {
 impl Default for TeeConfig {
     fn default() -> Self {
         Self { answer_bytes_max: 256 << 10, total_bytes_max: 64 << 20 }
+    }
+}
+
+impl Default for HoldConfig {
+    fn default() -> Self {
+        Self { requests_max: 1_000, wait_max_ms: 5_000, lease_ms: 2_000 }
     }
 }
 

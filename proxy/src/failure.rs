@@ -7,6 +7,7 @@ use crate::answer::{Answer, Fault};
 use crate::call::Call;
 use crate::metric::{self, Cause};
 use crate::retry::{self, Failure, Next};
+use crate::{fence, hold};
 use banyan_domain::RequestKind;
 use http::StatusCode;
 use pingora::proxy::Session;
@@ -29,6 +30,11 @@ pub(crate) fn after(
     mut error: Box<Error>,
     stage: Stage,
 ) -> Box<Error> {
+    if call.attempt.fence.is_refusal() {
+        let again = fence::may_try_again(session, call);
+        error.set_retry(again);
+        return error;
+    }
     let bodyless = session.is_body_empty();
     let failure = Failure {
         repeatable: !call.tunnel
@@ -59,6 +65,13 @@ pub(crate) fn after(
 /// What the client is told when no side answered; nothing when the client is gone.
 pub(crate) fn answer(error: &Error, call: &Call) -> Option<Answer> {
     let side = call.attempt.side;
+    if call.attempt.fence.is_refusal() {
+        let context = call.route.as_ref().and_then(|route| route.decision.context.as_ref());
+        let context = context.map_or("the context", |name| name.as_str());
+        return Some(hold::unavailable(&format!(
+            "`{context}` is being cut over; {side} refused the write and nothing of it was kept"
+        )));
+    }
     let (status, fault, detail) = match retry::cause(error) {
         Cause::Client if is_gone(error) => return None,
         Cause::Client if is_slow(error) => (
@@ -89,7 +102,7 @@ pub(crate) fn answer(error: &Error, call: &Call) -> Option<Answer> {
         ),
     };
     let retry_safe = !call.attempt.sent || call.kind() == RequestKind::Read;
-    Some(Answer { status, detail, fault, retry_safe })
+    Some(Answer { status, detail, fault, retry_safe, retry_after_s: None })
 }
 
 fn is_gone(error: &Error) -> bool {

@@ -16,9 +16,12 @@ mod cookie;
 mod draw;
 mod error;
 mod failure;
+mod fence;
 mod finish;
 mod force;
+mod gate;
 mod handoff;
+mod hold;
 mod intake;
 mod life;
 mod listen;
@@ -36,11 +39,12 @@ mod tunnel;
 mod upstream;
 
 pub use config::{
-    AccessLog, ForceConfig, HostPolicy, LimitConfig, Listen, ListenTls, ProxyConfig,
+    AccessLog, ForceConfig, HoldConfig, HostPolicy, LimitConfig, Listen, ListenTls, ProxyConfig,
     ReadYourWritesConfig, TeeConfig, Upstream,
 };
 pub use error::ProxyError;
 pub use force::sign_side;
+pub use gate::Writes;
 pub use handoff::Handoff;
 pub use network::Network;
-pub use server::{Drained, Live, Proxy, Readiness};
+pub use server::{Drained, Live, Proxy, Readiness, Silence};

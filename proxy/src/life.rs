@@ -1,12 +1,13 @@
 //! The life of a request, as pingora calls its steps.
 //!
-//! Owns steps 4 to 9 (hold, forward, tee, answer, hand over, count); steps 1 to 3 are in `admit.rs`. What must
-//! stay true: nothing is decided here that `admit` decided; no step waits for anything but the client and the side
-//! that answers; `logging` is the only exit and everything is counted there.
+//! Owns steps 5 to 9 (forward, tee, answer, hand over, count); steps 1 to 3 are in `admit.rs`, step 4 in `hold.rs`. What
+//! must stay true: nothing is decided here that `admit` decided; but for a cutover, no step waits for anything but the
+//! client and the side that answers; `logging` is the only exit and everything is counted there.
 
-use crate::admit::{self, HOPS_HEADER};
+use crate::admit::{self, HOPS_HEADER, Pass};
 use crate::call::{Call, OnTheWay};
 use crate::failure::Stage;
+use crate::fence::{self, Fence};
 use crate::force::SIDE_HEADER;
 use crate::intake::{AddressText, HeaderView};
 use crate::metric::{Cause, Gauge};
@@ -50,11 +51,19 @@ impl ProxyHttp for Life {
     /// No module: compression is the sides' business, and an unused module costs time on each request.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    /// Steps 1 to 3: check, match, decide.
+    /// Steps 1 to 4: check, match, decide, hold.
     async fn request_filter(&self, session: &mut Session, call: &mut Self::CTX) -> Result<bool> {
-        match self.0.admit(session, call) {
-            // Step 4, holding a write while its context is cut over, belongs here: before any body is read.
-            Ok(()) => Ok(false),
+        // Step 4, hold, comes before any body is read: what the client sends meanwhile waits in its connection.
+        let admitted = match self.0.admit(session, call) {
+            Ok(Pass::Go) => Ok(()),
+            Ok(Pass::Wait(gate)) => self.0.hold(session, call, &gate).await,
+            Err(refusal) => Err(refusal),
+        };
+        match admitted {
+            Ok(()) => {
+                self.0.prepare(session, call);
+                Ok(false)
+            }
             Err(refusal) => {
                 admit::send(&refusal, session).await?;
                 Ok(true)
@@ -63,7 +72,15 @@ impl ProxyHttp for Life {
     }
 
     /// Step 5, forward: where to. Called again on a retry, so it only reads what was decided.
-    async fn upstream_peer(&self, _: &mut Session, call: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        call: &mut Self::CTX,
+    ) -> Result<Box<HttpPeer>> {
+        if call.attempt.fence == Fence::Waits {
+            // The one exception: the side says that the first try had no effect.
+            self.0.wait_for_owner(session, call).await?;
+        }
         if let Some(peer) = self.peer(call) {
             return Ok(peer);
         }
@@ -100,6 +117,7 @@ impl ProxyHttp for Life {
         head: &mut ResponseHeader,
         call: &mut Self::CTX,
     ) -> Result<()> {
+        fence::read(head, call)?;
         let status = head.status;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());

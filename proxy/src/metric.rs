@@ -4,6 +4,7 @@
 //! route table was taken in. What must stay true: labels are declared names and words of our own enums, never
 //! anything a client sent; counting takes no lock.
 
+use crate::gate::{Gate, Writes};
 use arc_swap::ArcSwapOption;
 use banyan_domain::{Compiled, ContextName, Decision, EndpointName, Phase, RequestKind, Side};
 use banyan_shadow::SkipReason;
@@ -13,6 +14,8 @@ use prometheus::{
 };
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, OnceLock};
+
+pub(crate) mod held;
 
 const ROUTE: [&str; 5] = ["context", "endpoint", "side", "phase", "kind"];
 const SECONDS: [f64; 13] =
@@ -97,6 +100,8 @@ pub(crate) struct Meter {
     endpoint: String,
     phase: Phase,
     kind: RequestKind,
+    /// The gate of its context; here so that a request finds it without a lock.
+    gate: Option<Arc<Gate>>,
     sides: [SideMeter; 2],
     offered: OnceLock<Option<IntCounter>>,
     pinned: OnceLock<Option<IntCounter>>,
@@ -131,9 +136,15 @@ struct ContextMeters {
 #[derive(Default)]
 pub(crate) struct Library {
     book: ArcSwapOption<Book>,
+    writes: Writes,
 }
 
 impl Library {
+    /// Meters whose gates are those of `writes`.
+    pub(crate) fn new(writes: Writes) -> Self {
+        Self { book: ArcSwapOption::empty(), writes }
+    }
+
     /// The meter of a decision that was made from `table`.
     pub(crate) fn meter(&self, table: &Arc<Compiled>, decision: &Decision) -> Arc<Meter> {
         let book = self.book.load();
@@ -141,7 +152,7 @@ impl Library {
             return book.meter(decision);
         }
         // Rare: a new generation. Two threads may both do it, which is harmless.
-        let fresh = Arc::new(Book::new(table));
+        let fresh = Arc::new(Book::new(table, &self.writes));
         set(&GENERATION, table.generation.0);
         self.book.store(Some(fresh.clone()));
         fresh.meter(decision)
@@ -149,28 +160,32 @@ impl Library {
 }
 
 impl Book {
-    fn new(table: &Arc<Compiled>) -> Self {
+    fn new(table: &Arc<Compiled>, writes: &Writes) -> Self {
         let mut book = Self {
             endpoints: HashMap::new(),
             contexts: HashMap::new(),
-            unmatched: Meter::new("none", "none", Phase::Legacy, RequestKind::Unmatched),
+            unmatched: Meter::new("none", "none", Phase::Legacy, RequestKind::Unmatched, None),
             table: table.clone(),
         };
         for endpoint in table.endpoints() {
             let name = &endpoint.spec.name;
-            let context = table.contexts().get(endpoint.context).map(|c| c.spec.name.as_str());
+            let context = table.contexts().get(endpoint.context).map(|c| &c.spec.name);
+            let gate = context.map(|name| writes.gate(name));
+            let context = context.map_or("none", |name| name.as_str());
             let kind = match endpoint.kind {
                 banyan_domain::EndpointKind::Read => RequestKind::Read,
                 banyan_domain::EndpointKind::Write => RequestKind::Write,
             };
             let meter =
-                |kind| Meter::new(context.unwrap_or("none"), name.as_str(), endpoint.phase, kind);
+                |kind| Meter::new(context, name.as_str(), endpoint.phase, kind, gate.clone());
             let meters = EndpointMeters { own: meter(kind), upgrade: meter(RequestKind::Upgrade) };
             book.endpoints.insert(name.clone(), meters);
         }
         for context in table.contexts() {
             let name = &context.spec.name;
-            let meter = |kind| Meter::new(name.as_str(), "none", context.state.write_phase(), kind);
+            let phase = context.state.write_phase();
+            let gate = writes.gate(name);
+            let meter = |kind| Meter::new(name.as_str(), "none", phase, kind, Some(gate.clone()));
             let meters = ContextMeters {
                 unmatched: meter(RequestKind::Unmatched),
                 write: meter(RequestKind::Write),
@@ -202,16 +217,28 @@ impl Book {
 }
 
 impl Meter {
-    fn new(context: &str, endpoint: &str, phase: Phase, kind: RequestKind) -> Arc<Self> {
+    fn new(
+        context: &str,
+        endpoint: &str,
+        phase: Phase,
+        kind: RequestKind,
+        gate: Option<Arc<Gate>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             context: context.to_owned(),
             endpoint: endpoint.to_owned(),
             phase,
             kind,
+            gate,
             sides: <[SideMeter; 2]>::default(),
             offered: OnceLock::new(),
             pinned: OnceLock::new(),
         })
+    }
+
+    /// The gate of its context.
+    pub(crate) fn gate(&self) -> Option<&Arc<Gate>> {
+        self.gate.as_ref()
     }
 
     /// Counts a finished request with its time.

@@ -6,16 +6,18 @@
 use crate::config::ProxyConfig;
 use crate::error::ProxyError;
 use crate::force::Force;
+use crate::gate::Writes;
 use crate::handoff::Handoff;
 use crate::metric::Library;
 use crate::ryw::ReadYourWrites;
-use crate::server::{Live, Readiness};
+use crate::server::{Live, Readiness, Silence};
 use crate::tee::Budget;
 use crate::upstream::Upstreams;
 use arc_swap::ArcSwap;
 use banyan_domain::Compiled;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use tokio_util::sync::CancellationToken;
 
 /// What all requests share.
 pub(crate) struct Plane {
@@ -29,6 +31,12 @@ pub(crate) struct Plane {
     pub(crate) handoff: Option<Arc<dyn Handoff>>,
     pub(crate) counts: Counts,
     pub(crate) ready: Readiness,
+    /// Writes by context.
+    pub(crate) writes: Writes,
+    /// For how long the control store has not been reached.
+    pub(crate) silence: Silence,
+    /// Cancelled when nobody may be held any longer, because the proxy stops.
+    pub(crate) closing: CancellationToken,
 }
 
 /// What is on its way.
@@ -48,11 +56,15 @@ impl Plane {
         live: Live,
         handoff: Option<Arc<dyn Handoff>>,
     ) -> Result<Self, ProxyError> {
+        let writes = Writes::default();
         Ok(Self {
             upstreams: Upstreams::new(&config)?,
             ryw: ReadYourWrites::new(&config.read_your_writes, live.watermarks),
             force: Force::new(&config.force),
-            library: Library::default(),
+            library: Library::new(writes.clone()),
+            writes,
+            silence: live.silence,
+            closing: CancellationToken::new(),
             budget: Arc::new(Budget::new(config.tee)),
             table: live.table,
             handoff,

@@ -7,6 +7,7 @@
 
 use crate::config::ProxyConfig;
 use crate::error::ProxyError;
+use crate::gate::Writes;
 use crate::handoff::Handoff;
 use crate::life::Life;
 use crate::listen::{self, Bound};
@@ -45,7 +46,13 @@ pub struct Live {
     pub table: Arc<ArcSwap<Compiled>>,
     /// Per context: unix ms of the source up to which the sync has applied everything.
     pub watermarks: Arc<ArcSwap<HashMap<ContextName, u64>>>,
+    /// For how long this process has not reached the control store, by its own monotonic clock; asked only while a
+    /// cutover is armed.
+    pub silence: Silence,
 }
+
+/// For how long the control store has not been reached.
+pub type Silence = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Whether new requests are welcome; for a readiness endpoint (503 when not).
 #[derive(Clone, Default)]
@@ -71,7 +78,11 @@ pub struct Drained {
 impl Live {
     /// Live state with a fixed table and no sync.
     pub fn fixed(table: Compiled) -> Self {
-        Self { table: Arc::new(ArcSwap::from_pointee(table)), watermarks: Arc::default() }
+        Self {
+            table: Arc::new(ArcSwap::from_pointee(table)),
+            watermarks: Arc::default(),
+            silence: Arc::new(|| Duration::ZERO),
+        }
     }
 }
 
@@ -124,6 +135,11 @@ impl Proxy {
     /// Writes on their way at this moment; for draining before a cutover.
     pub fn in_flight_writes(&self) -> Arc<AtomicU64> {
         self.plane.counts.writes.clone()
+    }
+
+    /// Writes on their way at this moment, by context; for the heartbeats that a cutover waits for.
+    pub fn writes(&self) -> Writes {
+        self.plane.writes.clone()
     }
 
     /// Requests on their way at this moment, tunnels excluded.
@@ -228,7 +244,12 @@ async fn drain(plane: &Plane, stop: &watch::Sender<bool>, serving: &mut JoinHand
     if closed.is_err() {
         tracing::warn!("the listening service did not close its sockets in time");
     }
+    // A cutover under way lasts a moment: those who are held get half of the time to be released in.
+    let held_until = since + Duration::from_millis(plane.config.grace_ms / 2);
     while plane.counts.requests.load(Ordering::Acquire) > 0 && Instant::now() < until {
+        if Instant::now() >= held_until {
+            plane.closing.cancel();
+        }
         tokio::time::sleep(DRAIN_POLL).await;
     }
     tokio::time::sleep(LINGER).await;
@@ -246,12 +267,31 @@ async fn drain(plane: &Plane, stop: &watch::Sender<bool>, serving: &mut JoinHand
     drained
 }
 
+/// Says when armed contexts are stopped because the control store is away, and when they go on.
+fn tell_cut_off(plane: &Plane, was: bool) -> bool {
+    let table = plane.table.load();
+    let armed = || table.contexts().iter().any(|context| context.state.armed.is_some());
+    let is = plane.is_cut_off() && armed();
+    metric::held::cut_off(is);
+    match (was, is) {
+        (false, true) => tracing::error!(
+            lease_ms = plane.config.hold.lease_ms,
+            "cut off from the control store while a cutover is armed: writes of that context are held, then refused"
+        ),
+        (true, false) => tracing::info!("writes of armed contexts go on"),
+        (true, true) | (false, false) => {}
+    }
+    is
+}
+
 /// Sweeps pins and renews gauges of memory until the runtime ends.
 async fn tend(plane: Arc<Plane>) {
     let mut every = tokio::time::interval(TEND_EVERY);
+    let mut was_cut_off = false;
     loop {
         every.tick().await;
         plane.ryw.tend();
+        was_cut_off = tell_cut_off(&plane, was_cut_off);
         metric::held(plane.budget.used(), plane.ryw.len());
     }
 }

@@ -2,9 +2,12 @@
 
 #![cfg(test)]
 
+mod agent;
 mod fallback;
+mod fence;
 mod forward;
 mod header;
+mod hold;
 mod ryw;
 mod shutdown;
 mod support;

@@ -37,7 +37,7 @@ pub(crate) struct Seen {
 }
 
 /// One side. A request tells it what to do by the header `x-do-legacy` or `x-do-new`: `status 503`, `bytes 1000`,
-/// `wait` (until `release`), `cut` (break off within the body, after `release`), `header NAME VALUE`.
+/// `wait` (until `release`), `cut` (break off within the body, after `release`), `header NAME VALUE`, `fenced CONTEXT`.
 #[derive(Clone)]
 pub(crate) struct FakeSide {
     pub(crate) side: Side,
@@ -118,6 +118,9 @@ async fn answer(State(fake): State<FakeSide>, request: Request) -> Response {
             response.status(status.parse::<u16>().unwrap()).body(Body::from(text))
         }
         ["bytes", count] => response.body(Body::from(vec![b'x'; count.parse().unwrap()])),
+        ["fenced", context] => {
+            response.status(503).header("x-banyan-fenced", *context).body(Body::from(text))
+        }
         ["header", name, value] => response.header(*name, *value).body(Body::from(text)),
         ["wait"] => {
             fake.release.acquire().await.unwrap().forget();
@@ -205,6 +208,9 @@ pub(crate) struct World {
     pub(crate) client: reqwest::Client,
     pub(crate) in_flight: Arc<AtomicU64>,
     pub(crate) writes: Arc<AtomicU64>,
+    pub(crate) by_context: banyan_proxy::Writes,
+    /// For how long the control store has been away, in ms.
+    pub(crate) silence_ms: Arc<AtomicU64>,
     pub(crate) readiness: banyan_proxy::Readiness,
     pub(crate) shutdown: CancellationToken,
     pub(crate) run: tokio::task::JoinHandle<Result<Drained, ProxyError>>,
@@ -250,14 +256,18 @@ pub(crate) fn catalogue() -> Catalogue {
 
 /// A table in which all reads are in `phase` and the context belongs to `owner`.
 pub(crate) fn table(phase: Phase, owner: Side) -> Compiled {
+    table_of(phase, 7, ContextState::settled(owner, Epoch(1), Stamp::default()))
+}
+
+/// The same with any state of the context, at a generation.
+pub(crate) fn table_of(phase: Phase, generation: u64, state: ContextState) -> Compiled {
     let catalogue = catalogue();
     let endpoints = catalogue.endpoints().map(|spec| {
         let state = banyan_domain::table::EndpointState { phase, stamp: Stamp::default() };
         (spec.name.clone(), state)
     });
-    let state = ContextState::settled(owner, Epoch(1), Stamp::default());
     let table = RouteTable {
-        generation: Generation(7),
+        generation: Generation(generation),
         frozen: None,
         contexts: BTreeMap::from([(context(), state)]),
         endpoints: endpoints.collect(),
@@ -286,14 +296,18 @@ impl World {
             ..ProxyConfig::default()
         };
         edit(&mut config);
+        let silence_ms = Arc::new(AtomicU64::new(0));
+        let silent = silence_ms.clone();
         let live = Live {
             table: Arc::new(ArcSwap::from_pointee(table(phase, owner))),
             watermarks: Arc::default(),
+            silence: Arc::new(move || Duration::from_millis(silent.load(Ordering::SeqCst))),
         };
         let recorder = Arc::new(Recorder::default());
         let proxy = Proxy::bind_with(config, live.clone(), Some(recorder.clone())).unwrap();
         let address = proxy.addresses()[0];
         let (in_flight, writes) = (proxy.in_flight(), proxy.in_flight_writes());
+        let by_context = proxy.writes();
         let readiness = proxy.readiness();
         let shutdown = CancellationToken::new();
         let run = tokio::spawn(proxy.run(shutdown.clone()));
@@ -307,6 +321,8 @@ impl World {
             client,
             in_flight,
             writes,
+            by_context,
+            silence_ms,
             readiness,
             shutdown,
             run,
@@ -315,6 +331,38 @@ impl World {
 
     pub(crate) fn flip(&self, phase: Phase) {
         self.live.table.store(Arc::new(table(phase, Side::Legacy)));
+    }
+
+    /// Puts a table in force in which all reads are in shadow and the context is as given: owner, epoch, the epoch of a
+    /// cutover under way and whether it holds.
+    pub(crate) fn put(&self, owner: Side, epoch: u64, armed: Option<u64>, holding: bool) {
+        let generation = self.live.table.load().generation.0 + 1;
+        let state = ContextState {
+            armed: armed.map(Epoch),
+            holding,
+            ..ContextState::settled(owner, Epoch(epoch), Stamp::default())
+        };
+        self.live.table.store(Arc::new(table_of(Phase::Shadow, generation, state)));
+    }
+
+    /// Sends a write from a task of its own.
+    pub(crate) fn write(&self, body: impl Into<reqwest::Body>) -> Sending {
+        self.send(self.client.post(self.url("/messages")).body(body))
+    }
+
+    pub(crate) fn send(&self, request: reqwest::RequestBuilder) -> Sending {
+        tokio::spawn(async move { request.send().await.unwrap() })
+    }
+
+    /// Waits until this many writes of the context wait in the proxy.
+    pub(crate) async fn waiting(&self, count: usize) {
+        let waiting = || self.by_context.waiting().get(&context()).copied().unwrap_or(0);
+        until("another number of writes waits", || waiting() == count).await;
+    }
+
+    /// Waits until no write of the context is on its way.
+    pub(crate) async fn drained(&self) {
+        until("writes stay on their way", || self.by_context.by_context().is_empty()).await;
     }
 
     pub(crate) fn watermark(&self, unix_ms: u64) {
@@ -343,6 +391,19 @@ impl World {
     pub(crate) async fn raw(&self, request: &str) -> String {
         raw(self.address, request.as_bytes()).await
     }
+}
+
+/// An answer that is awaited elsewhere.
+pub(crate) type Sending = tokio::task::JoinHandle<reqwest::Response>;
+
+/// Waits until something is so.
+pub(crate) async fn until(otherwise: &str, done: impl Fn() -> bool) {
+    let wait = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{otherwise}");
 }
 
 pub(crate) async fn settled(count: &AtomicU64) {

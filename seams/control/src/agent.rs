@@ -8,6 +8,7 @@
 //! Where the first table comes from: the store if it answers in time, else the fail-static file, else the
 //! declared starting phases.
 
+mod contact;
 mod follow;
 pub(crate) mod snapshot;
 
@@ -23,7 +24,7 @@ use arc_swap::ArcSwap;
 use banyan_domain::compiled::CompileError;
 use banyan_domain::{Catalogue, Compiled, ContextName, Generation, RouteTable};
 use follow::Core;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +36,12 @@ pub use snapshot::SnapshotError;
 /// How long a stopping agent waits for its last word to the store, in ms.
 const LEAVE_MS: u64 = 1_000;
 
-/// How many writes this process has forwarded and not yet answered.
-pub type InFlight = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// How many writes of each context this process has forwarded and not yet answered; contexts without any may be
+/// left out. It must count a write before it looks at the table that the write goes by.
+pub type InFlight = Arc<dyn Fn() -> BTreeMap<ContextName, u64> + Send + Sync>;
+
+/// For how long the control store has not been reached from here; see [`Agent::silence`].
+pub type Silence = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// By context, the time up to which all its sync jobs have brought over the owner's commits, Unix ms.
 pub type Watermarks = HashMap<ContextName, u64>;
@@ -76,7 +81,7 @@ impl AgentOptions {
             poll_ms: 100,
             heartbeat_ms: 500,
             store_timeout_ms: 1_000,
-            in_flight: Arc::new(|| 0),
+            in_flight: Arc::new(BTreeMap::new),
         }
     }
 
@@ -177,6 +182,16 @@ impl Agent {
     /// How the store looks from here.
     pub fn health(&self) -> Arc<ArcSwap<Health>> {
         self.core.health.clone()
+    }
+
+    /// For how long this process has been cut off: since it last both said that it lives and saw the newest table.
+    /// Longer than anything before the first time, also when a table was found in the fail-static file.
+    ///
+    /// By the monotonic clock of this process, from before the store was asked: the store never sees a younger
+    /// heartbeat than this says.
+    pub fn silence(&self) -> Silence {
+        let core = self.core.clone();
+        Arc::new(move || core.contact.silence())
     }
 
     /// The store.

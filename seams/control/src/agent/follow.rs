@@ -3,6 +3,7 @@
 //! Owns the two loops. What must stay true: only [`Core::take`] changes the table in force, under one lock,
 //! and only upwards.
 
+use super::contact::Contact;
 use super::{AgentOptions, Watermarks, snapshot};
 use crate::audit::actor;
 use crate::clock::now_ms;
@@ -16,14 +17,19 @@ use arc_swap::ArcSwap;
 use banyan_domain::compiled::CompileError;
 use banyan_domain::{Catalogue, Change, Compiled, Generation, RouteTable, Side};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// The name under which a starting process adopts and restores.
 const SERVE: &str = "serve";
+
+/// How often to look for a newer table while a cutover is armed, in ms.
+const ARMED_POLL_MS: u64 = 10;
+/// How often to tell the writes on their way while a cutover is armed, in ms.
+const ARMED_BEAT_MS: u64 = 15;
 
 /// What the agent's tasks and handles share.
 pub(super) struct Core {
@@ -34,7 +40,9 @@ pub(super) struct Core {
     pub(super) raw: Arc<ArcSwap<RouteTable>>,
     pub(super) watermarks: Arc<ArcSwap<Watermarks>>,
     pub(super) health: Arc<ArcSwap<Health>>,
-    report: InstanceReport,
+    pub(super) contact: Contact,
+    /// The part of a heartbeat that stays.
+    itself: InstanceReport,
     /// Held while the table in force changes.
     taking: Mutex<()>,
     /// Whether the store knows what is declared here.
@@ -78,7 +86,7 @@ impl Core {
             detail: "not reached yet".to_owned(),
         };
         Ok(Self {
-            report: options.report(),
+            itself: options.report(),
             store,
             options,
             catalogue: Arc::new(ArcSwap::from_pointee(catalogue)),
@@ -86,6 +94,7 @@ impl Core {
             raw: Arc::new(ArcSwap::from_pointee(raw)),
             watermarks: Arc::new(ArcSwap::from_pointee(Watermarks::new())),
             health: Arc::new(ArcSwap::from_pointee(health)),
+            contact: Contact::new(),
             taking: Mutex::new(()),
             adopted: AtomicBool::new(false),
             saved: AtomicBool::new(true),
@@ -97,6 +106,7 @@ impl Core {
     /// One look at the store, bounded in time: takes what is newer and notes how the store does.
     pub(super) async fn look(&self) {
         let bound = Duration::from_millis(self.options.store_timeout_ms);
+        let asked = self.contact.asking();
         // Only the store is bounded: a table that was fetched is put in force whole.
         let looked = match timeout(bound, self.fetch()).await {
             Ok(Ok(Seen { newest, table: None })) => Ok(Ok(newest)),
@@ -116,7 +126,13 @@ impl Core {
                 );
                 self.note(StoreHealth::Behind, detail);
             }
-            Ok(Ok(_)) => self.note(StoreHealth::Ok, String::new()),
+            Ok(Ok(newest)) => {
+                // A table that could not be compiled is not in force.
+                if newest == self.generation() {
+                    self.contact.looked(asked);
+                }
+                self.note(StoreHealth::Ok, String::new());
+            }
             Ok(Err(error)) => self.note(StoreHealth::Away, chain(&error)),
             Err(_) => {
                 let error = ControlError::TimedOut { after_ms: self.options.store_timeout_ms };
@@ -259,15 +275,39 @@ impl Core {
         }
     }
 
+    /// What this process says about itself now.
+    fn report(&self) -> InstanceReport {
+        // In this order: a write that was decided by an older table than `applied` is counted already.
+        let applied = self.generation();
+        fence(Ordering::SeqCst);
+        let in_flight = (self.options.in_flight)();
+        let detail = self.health.load().detail.clone();
+        let in_flight_writes = in_flight.values().sum();
+        InstanceReport { applied, in_flight_writes, in_flight, detail, ..self.itself.clone() }
+    }
+
+    /// How long until the next look: short while a cutover is armed, because clients wait for it.
+    fn poll_every(&self) -> Duration {
+        let usual = self.options.poll_ms.max(1);
+        Duration::from_millis(if self.is_armed() { usual.min(ARMED_POLL_MS) } else { usual })
+    }
+
+    /// How long until the next heartbeat.
+    fn beat_every(&self) -> Duration {
+        let usual = self.options.heartbeat_ms.max(1);
+        Duration::from_millis(if self.is_armed() { usual.min(ARMED_BEAT_MS) } else { usual })
+    }
+
+    fn is_armed(&self) -> bool {
+        self.raw.load().contexts.values().any(|state| state.armed.is_some())
+    }
+
     async fn say_alive(&self) {
-        let detail = self.health.load();
-        let report = InstanceReport {
-            applied: self.generation(),
-            in_flight_writes: (self.options.in_flight)(),
-            detail: detail.detail.clone(),
-            ..self.report.clone()
-        };
-        let heard = self.store.heartbeat(&report).await;
+        let asked = self.contact.asking();
+        let heard = self.store.heartbeat(&self.report()).await;
+        if heard.is_ok() {
+            self.contact.heard(asked);
+        }
         let was_heard = self.heard.swap(heard.is_ok(), Ordering::Relaxed);
         match heard {
             Err(error) if was_heard => {
@@ -294,15 +334,13 @@ pub(super) fn lowest(marks: &[SyncWatermark], table: &RouteTable) -> Watermarks 
     lowest
 }
 
-/// Looks at the store at each tick, and at once when this process changed the table itself.
+/// Looks at the store again and again, and at once when this process changed the table itself.
 pub(super) async fn follow(core: Arc<Core>, stop: CancellationToken) {
-    let mut tick = interval(Duration::from_millis(core.options.poll_ms.max(1)));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut newest = core.store.watch();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = tick.tick() => {}
+            () = sleep(core.poll_every()) => {}
             () = grown(&mut newest) => {}
         }
         core.look().await;
@@ -316,14 +354,12 @@ async fn grown(newest: &mut watch::Receiver<Generation>) {
     }
 }
 
-/// Says at each tick that the process lives, and at once when a new table is in force.
+/// Says again and again that the process lives, and at once when a new table is in force.
 pub(super) async fn beat(core: Arc<Core>, stop: CancellationToken) {
-    let mut tick = interval(Duration::from_millis(core.options.heartbeat_ms.max(1)));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = tick.tick() => {}
+            () = sleep(core.beat_every()) => {}
             () = core.applied.notified() => {}
         }
         tokio::select! {

@@ -248,6 +248,75 @@ async fn a_fail_static_file_that_cannot_be_written_stops_nothing() {
     assert!(waited.is_complete());
 }
 
+fn messages() -> ContextName {
+    ContextName::new("messages").unwrap()
+}
+
+#[tokio::test]
+async fn a_hold_is_acknowledged_with_the_writes_on_their_way_within_tens_of_milliseconds() {
+    let world = World::new();
+    let writes = Arc::new(std::sync::atomic::AtomicU64::new(2));
+    let counted = writes.clone();
+    let options = AgentOptions {
+        // The usual times of a proxy: only the armed ones are short enough.
+        poll_ms: 100,
+        heartbeat_ms: 500,
+        in_flight: Arc::new(move || {
+            BTreeMap::from([(messages(), counted.load(std::sync::atomic::Ordering::SeqCst))])
+        }),
+        ..options(&world, "proxy-1")
+    };
+    let store = Arc::new(SqliteStore::attach(&world.url(), world.options()).unwrap());
+    let agent = Agent::start(store, catalogue(), options).await.unwrap();
+    let cli = world.store().await;
+    let arm = Change::Arm { context: messages(), epoch: Epoch(2) };
+    let armed = cli.commit(&catalogue(), &arm, None, &ann()).await.unwrap().table.generation;
+    assert!(cli.wait_applied(armed, BOUND).await.unwrap().is_complete());
+
+    let hold = Change::Hold { context: messages(), epoch: Epoch(2) };
+    let held = cli.commit(&catalogue(), &hold, None, &ann()).await.unwrap().table.generation;
+    let short = Duration::from_millis(200);
+    let waited = cli.wait_drained(&messages(), held, short).await.unwrap();
+    assert_eq!(waited.busy, BTreeMap::from([("proxy-1".to_owned(), 2)]), "{waited}");
+    let report = cli.instances().await.unwrap()[0].report.clone();
+    assert_eq!((report.in_flight_writes, report.in_flight[&messages()]), (2, 2));
+    writes.store(0, std::sync::atomic::Ordering::SeqCst);
+    let waited = cli.wait_drained(&messages(), held, BOUND).await.unwrap();
+    assert!(waited.is_complete(), "{waited}");
+    assert!(waited.applied.elapsed_ms < 250, "{waited}");
+    assert!((agent.silence())() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_process_without_the_store_is_silent_from_its_start_and_heard_when_the_store_comes() {
+    let world = World::new();
+    let cli = world.store().await;
+    let first = agent(&world, "proxy-1").await;
+    let silence = first.silence();
+    assert!(silence() < Duration::from_secs(5));
+    let arm = Change::Arm { context: messages(), epoch: Epoch(2) };
+    let armed = cli.commit(&catalogue(), &arm, None, &ann()).await.unwrap().table.generation;
+    assert!(cli.wait_applied(armed, BOUND).await.unwrap().is_complete());
+    first.stop().await;
+    let aside = world.folder.path().join("aside");
+    fs::create_dir(&aside).unwrap();
+    let move_all = |from: &std::path::Path, to: &std::path::Path| {
+        for name in ["control.db", "control.db-wal", "control.db-shm"] {
+            drop(fs::rename(from.join(name), to.join(name)));
+        }
+    };
+    drop(cli);
+    move_all(world.folder.path(), &aside);
+
+    let store = Arc::new(SqliteStore::attach(&world.url(), world.must_exist()).unwrap());
+    let second = Agent::start(store, catalogue(), options(&world, "proxy-1")).await.unwrap();
+    assert_eq!(second.raw_table().load().contexts[&messages()].armed, Some(Epoch(2)));
+    let silence = second.silence();
+    assert_eq!(silence(), Duration::MAX, "an armed table from the file counts as cut off");
+    move_all(&aside, world.folder.path());
+    eventually("heard again", async || silence() < Duration::from_secs(5)).await;
+}
+
 fn mark(job: &str, to: Side, watermark_ms: u64) -> SyncWatermark {
     SyncWatermark {
         job: job.to_owned(),

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// One entry per schema version, in order; the last is the newest one known.
-const MIGRATIONS: [&[&str]; 2] = [&[VERSION_1], VERSION_2];
+const MIGRATIONS: [&[&str]; 3] = [&[VERSION_1], VERSION_2, VERSION_3];
 
 /// How often switching a fresh file to WAL is tried again while another process does the same: SQLite
 /// answers BUSY there without waiting.
@@ -102,6 +102,9 @@ CREATE TABLE component_status (
 /// What shadow reads keep beside the first tables, a part per file that owns tables.
 const VERSION_2: &[&str] =
     &[super::noise::CREATE, super::advice::CREATE, super::shadow::CREATE_LAG];
+
+/// Writes on their way by context: a cutover waits for those of its own.
+const VERSION_3: &[&str] = &[super::instance::ADD_IN_FLIGHT];
 
 const CREATE_VERSION: &str = "CREATE TABLE IF NOT EXISTS banyan_schema (version INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL)";
 const SELECT_VERSION: &str = "SELECT COALESCE(MAX(version), 0) FROM banyan_schema";

@@ -35,7 +35,7 @@ async fn a_store_of_a_newer_release_is_refused_by_name() {
     let mut other = raw(&world).await;
     sqlx::query("INSERT INTO banyan_schema VALUES (99, 0)").execute(&mut other).await.unwrap();
     let error = SqliteStore::open(&world.url()).await.err().unwrap();
-    assert!(matches!(error, ControlError::NewerSchema { found: 99, supported: 2, .. }), "{error}");
+    assert!(matches!(error, ControlError::NewerSchema { found: 99, supported: 3, .. }), "{error}");
     assert!(!error.retryable());
 }
 
