@@ -3,6 +3,7 @@
 //! Owns the command tree with its help texts. It exists apart from the commands so that the tree reads as
 //! one page; nothing here does any work.
 
+mod context;
 mod diff;
 mod events;
 mod noise;
@@ -15,6 +16,7 @@ use crate::output::Color;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+pub(crate) use context::{ContextCommand, CutoverArgs, FenceCommand};
 pub(crate) use diff::DiffArgs;
 pub(crate) use events::{
     EventsCommand, ForwardArgs, HandoverArgs, ParityArgs, ParityDemand, ResolveArgs, WrapArgs,
@@ -106,7 +108,10 @@ pub(crate) enum Command {
     /// Routes: list, show, explain, flip
     #[command(subcommand)]
     Route(RouteCommand),
-    /// Back to the previous safe phase; never asks
+    /// Contexts: show, cutover of all writes, drill of the way back, fences, retire
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Back to the previous safe phase or owner; never asks
     Rollback(RollbackArgs),
     /// Refuse all forward flips; rollback stays allowed
     Freeze(Who),
@@ -290,7 +295,8 @@ Writes are not flipped: they move together with their context.")]
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  banyan rollback messages                every read endpoint that new answers goes back to shadow
+  banyan rollback messages                legacy owns the context again; where it does already, every read that new answers
+                                          goes back to shadow
   banyan rollback messages.list --reason 'p99 doubled'
 
 A rollback is one step, never asks, and is allowed while frozen.")]

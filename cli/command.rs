@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod context;
 mod diff;
 mod events;
 mod explain;
@@ -15,7 +16,7 @@ mod reference;
 mod replay;
 mod route;
 mod serve;
-mod shadow;
+pub(crate) mod shadow;
 mod status;
 mod sync;
 mod template;
@@ -39,7 +40,14 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> Result<Exit, 
         Command::Serve(serve) => serve::run(load()?, serve, output).await,
         Command::Status(status) => status::run(&load()?, status, output).await,
         Command::Route(route) => route::run(&load()?, route, output).await,
-        Command::Rollback(rollback) => flip::rollback(&load()?, rollback, output).await,
+        Command::Context(context) => context::run(&load()?, context, output).await,
+        Command::Rollback(rollback) => {
+            let config = load()?;
+            match context::rollback(&config, rollback, output).await? {
+                Some(exit) => Ok(exit),
+                None => flip::rollback(&config, rollback, output).await,
+            }
+        }
         Command::Freeze(who) => flip::freeze(&load()?, who, output).await,
         Command::Unfreeze(who) => flip::unfreeze(&load()?, who, output).await,
         Command::Shadow(ShadowCommand::Diff(args)) => diff::run(args, output).await,

@@ -5,6 +5,7 @@
 //! refused with all of its problems; phases in the file are starting phases, never live state; secrets can come
 //! from the environment or a file, and are never printed.
 
+pub(crate) mod cutover;
 pub(crate) mod database;
 pub(crate) mod events;
 pub(crate) mod limits;
@@ -42,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) proxy: section::Proxy,
     pub(crate) admin: section::Admin,
     pub(crate) shadow: section::Shadow,
+    pub(crate) cutover: cutover::CutoverLimits,
     pub(crate) events: Option<events::Events>,
     pub(crate) catalogue: Catalogue,
     pub(crate) contexts: BTreeMap<ContextName, ContextPlaces>,
@@ -66,6 +68,8 @@ pub(crate) struct ContextPlaces {
     pub(crate) new: String,
     /// Databases of the sides, for sync jobs.
     pub(crate) databases: BTreeMap<Side, String>,
+    /// Columns with ids of the same things, which both sides give.
+    pub(crate) sequences: Vec<banyan_sync_jobs::SequencePair>,
     /// Which events are its own.
     pub(crate) events: events::ContextEvents,
     /// What shadow reads may cost it.
@@ -174,6 +178,7 @@ fn read(file: &Path, text: &str, root: &Section<'_>) -> Option<Config> {
     let proxy = section::Proxy::read(&root.section("proxy"));
     let admin = section::Admin::read(&root.section("admin"));
     let shadow = section::Shadow::read(&root.section("shadow"), text, &base);
+    let cutover = cutover::CutoverLimits::read(&root.section("cutover"), proxy.as_ref());
     let routes = routes::read(root, text, &base);
     let jobs = database::read_jobs(root, &routes, &base);
     let events = events::Events::read(&root.section("events"), &base);
@@ -185,6 +190,7 @@ fn read(file: &Path, text: &str, root: &Section<'_>) -> Option<Config> {
         proxy: proxy?,
         admin: admin?,
         shadow: shadow?,
+        cutover: cutover?,
         events,
         catalogue: routes.catalogue,
         contexts: routes.places,

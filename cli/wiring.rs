@@ -6,6 +6,7 @@
 pub(crate) mod advice;
 pub(crate) mod asked;
 pub(crate) mod control;
+pub(crate) mod cutover;
 pub(crate) mod events;
 pub(crate) mod log;
 pub(crate) mod noise;

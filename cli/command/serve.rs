@@ -5,6 +5,8 @@
 //! What must stay true: a port in use or a wrong setting ends the process before anything runs; a control
 //! store, database or broker that is away never does.
 
+mod follow;
+
 use crate::args::{Role, ServeArgs};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -16,10 +18,10 @@ use crate::wiring::{control, events, noise, proxy, shadow, sync};
 use banyan_admin::{AdminConfig, AdminError, AdminParts, AdminServer, AdminToken, Readiness};
 use banyan_control::agent::AgentOptions;
 use banyan_control::{Agent, AgentError, ControlStore, StoreOptions};
+use banyan_domain::Side;
 use banyan_events::forwarder::Forwarder;
 use banyan_proxy::{Drained, Live, Proxy, ProxyError, Writes};
 use banyan_shadow::{Shadow, ShadowHandle};
-use banyan_sync_jobs::{NoPause, NoProgress, Ports, RunMode, Scheduler};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -231,29 +233,14 @@ fn start_jobs(
     background: &mut JoinSet<()>,
 ) -> Result<(), Failure> {
     for configured in &config.jobs {
-        let ports = Ports {
-            progress: Arc::new(NoProgress),
-            store: Arc::new(sync::Keeper(store.clone())),
-            pause: Arc::new(NoPause),
-        };
-        let job = configured.open(banyan_domain::Side::New, ports);
+        let ports = sync::quiet_ports(store);
+        let job = configured.open(Side::New, ports.clone());
         let job = job.map_err(|error| sync::failure(&configured.spec.name, &error))?;
-        if let Some(scheduler) = Scheduler::new(&job) {
-            let quiet = quiet.clone();
-            background.spawn(async move { scheduler.run(quiet).await });
-        }
-        if !configured.spec.follow {
-            continue;
-        }
-        let quiet = quiet.clone();
-        background.spawn(async move {
-            match job.run(RunMode::Follow, quiet).await {
-                Ok(_) => tracing::info!(job = job.name(), "sync job stopped"),
-                Err(error) => {
-                    tracing::error!(job = job.name(), error = error.chain(), "sync job ended");
-                }
-            }
-        });
+        let back = configured.spec.is_two_way().then(|| configured.open(Side::Legacy, ports));
+        let back = back.transpose();
+        let back = back.map_err(|error| sync::failure(&configured.spec.name, &error))?;
+        let follower = follow::Follower { job, back, follows: configured.spec.follow };
+        background.spawn(follower.run(store.clone(), quiet.clone()));
     }
     Ok(())
 }

@@ -117,7 +117,11 @@ pub(crate) fn demanded(config: Option<&Config>, proof: &Proof) -> Result<Gate, F
     Ok(Gate { max_lag_p99_ms: proof.max_lag_p99, ..gate })
 }
 
-async fn build(config: &Config, evidence: &Evidence, demand: &Demand) -> Result<Report, Failure> {
+pub(crate) async fn build(
+    config: &Config,
+    evidence: &Evidence,
+    demand: &Demand,
+) -> Result<Report, Failure> {
     let now_ms = control::now_ms();
     let since_ms =
         evidence.since.as_deref().map(|text| beginning(text, now_ms, demand)).transpose()?;

@@ -26,6 +26,14 @@ pub(crate) struct ContextEvents {
     pub(crate) parity: Parity,
 }
 
+impl ContextEvents {
+    /// Whether no event is the context's.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { routing_keys, kinds, headers, pointers, parity: _ } = self;
+        routing_keys.is_empty() && kinds.is_empty() && headers.is_empty() && pointers.is_empty()
+    }
+}
+
 /// How the events of both sides are paired.
 #[derive(Debug, Clone)]
 pub(crate) struct Parity {

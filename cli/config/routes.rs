@@ -13,6 +13,7 @@ use banyan_domain::{
     Catalogue, Compiled, ContextName, ContextSpec, EndpointKind, EndpointName, EndpointSpec,
     KeySource, PathTemplate, Phase, RouteTable, Side,
 };
+use banyan_sync_jobs::SequencePair;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -67,6 +68,7 @@ fn read_context(section: &Section<'_>, text: &str, base: &Path, routes: &mut Rou
             databases.insert(side, url_relative_to(base, &url));
         }
     }
+    let sequences = section.sections("sequence").iter().filter_map(read_sequence).collect();
     let endpoints: Vec<EndpointSpec> = section
         .sections("endpoint")
         .iter()
@@ -84,10 +86,18 @@ fn read_context(section: &Section<'_>, text: &str, base: &Path, routes: &mut Rou
     }
     let sticky = sticky
         .unwrap_or_else(|| vec![KeySource::Header("authorization".into()), KeySource::Address]);
-    let places = ContextPlaces { new: new.value, databases, events, shadow };
+    let places = ContextPlaces { new: new.value, databases, sequences, events, shadow };
     routes.places.insert(name.value.clone(), places);
     let spec = ContextSpec { name: name.value, sticky, read_your_writes_max_ms: bound, endpoints };
     routes.catalogue.contexts.push(spec);
+}
+
+/// `[[context.sequence]]`: ids of the same things, which both sides give.
+fn read_sequence(section: &Section<'_>) -> Option<SequencePair> {
+    let legacy = section.required("legacy", "\"messages.id\"", value::column);
+    let new = section.required("new", "\"chat_messages.id\"", value::column);
+    section.finish();
+    Some(SequencePair { legacy: legacy?.value, new: new?.value })
 }
 
 fn sources(section: &Section<'_>, key: &'static str) -> Option<Vec<KeySource>> {

@@ -9,6 +9,14 @@ pub(crate) fn text(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
+/// `table.column`, with `schema.` before it if needed.
+pub(crate) fn column(text: &str) -> Result<String, String> {
+    match text.rsplit_once('.') {
+        Some((table, column)) if !table.is_empty() && !column.is_empty() => Ok(text.to_owned()),
+        Some(_) | None => Err(format!("must be table.column, found `{text}`")),
+    }
+}
+
 /// `true` or `false`.
 pub(crate) fn flag(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| format!("must be true or false, found `{text}`"))

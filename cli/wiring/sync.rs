@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use banyan_control::{ControlStore, SyncRun, SyncWatermark};
 use banyan_domain::ContextName;
 use banyan_sync_jobs::{
-    Progress, ProgressEvent, ProgressStore, ProgressStoreError, RunRecord, SyncError, Watermark,
+    NoPause, NoProgress, Ports, Progress, ProgressEvent, ProgressStore, ProgressStoreError,
+    RunRecord, SyncError, Watermark,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -37,6 +38,15 @@ pub(crate) fn failure(job: &str, error: &SyncError) -> Failure {
     match error.hint() {
         Some(hint) => failure.hint(hint),
         None => failure,
+    }
+}
+
+/// Ports of a run that shows nothing and keeps its records in the control store.
+pub(crate) fn quiet_ports(store: &Arc<dyn ControlStore>) -> Ports {
+    Ports {
+        progress: Arc::new(NoProgress),
+        store: Arc::new(Keeper(store.clone())),
+        pause: Arc::new(NoPause),
     }
 }
 

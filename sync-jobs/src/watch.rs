@@ -2,6 +2,8 @@
 //!
 //! What must stay true: a look takes no lock and no lease; both connections are kept, and dropped after any error.
 
+use banyan_domain::Side;
+
 use crate::connection::{Connection, as_integer, as_text};
 use crate::drain;
 use crate::error::SyncError;
@@ -59,6 +61,11 @@ impl Job {
 }
 
 impl JobWatch {
+    /// The side that is written.
+    pub fn to(&self) -> Side {
+        self.job.inner.to
+    }
+
     /// Looks.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ const CAUSES_MAX: usize = 20;
 const OTHER_TYPES: &str = "(other types)";
 
 /// Makes what stood in events fit for a report.
-pub trait Show {
+pub trait Show: Send + Sync {
     /// A value of a payload.
     fn value(&self, location: &Location, fragment: &Fragment) -> String;
     /// A place, without names that may be data.

@@ -1,0 +1,121 @@
+//! Arguments of `banyan context ..`.
+
+use super::Who;
+use banyan_domain::Side;
+use clap::{Args, Subcommand};
+
+fn side(text: &str) -> Result<Side, String> {
+    Side::from_word(text).ok_or_else(|| "must be `legacy` or `new`".to_owned())
+}
+
+/// `banyan context ..`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContextCommand {
+    /// Who owns a context, its fences, what is under way, what is to be done next
+    #[command(
+        after_long_help = "Examples:\n  banyan context show messages\n  banyan context show messages --json\n\nExit 6 when a database cannot be reached; what is known is shown all the same."
+    )]
+    Show {
+        /// The context
+        context: String,
+    },
+    /// Move writes, events and sync of a context to the other side, as one switch
+    #[command(after_long_help = "\
+Examples:
+  banyan context cutover messages                        the checks and the plan; nothing is changed
+  banyan context cutover messages --execute --reason 'week 12'
+  banyan context cutover messages --resume               goes on after a crash, from any machine
+  banyan context cutover messages --abort                gives up what is not decided
+  banyan context cutover messages --to legacy --execute  the same as banyan rollback messages
+
+Writes are held in the proxies for a moment; none is refused, lost or doubled. Before the decision any failure gives the
+switch up and the owner stays what it was; after it the switch only goes forward. --force overrides failed checks, with
+--reason, but never those marked `never`.")]
+    Cutover(CutoverArgs),
+    /// Prove that a rollback would succeed now, without switching
+    #[command(after_long_help = "\
+Examples:
+  banyan context drill messages
+  banyan context drill messages --json
+
+Drains and compares toward the other side, reads its id counters, looks at fences, triggers and events. Exit 0: a rollback
+would succeed; 1: it would not, with the reason; nothing of the owner is changed.")]
+    Drill {
+        /// The context
+        context: String,
+    },
+    /// What still needs legacy, before its code of this context can go
+    #[command(after_long_help = "\
+Examples:
+  banyan context retire messages                 lists what still calls legacy; changes nothing
+  banyan context retire messages --execute       flips every read that is `new` to `retired`
+
+Retired reads have no fallback and no comparison with legacy. Exit 1 while something still needs legacy.")]
+    Retire {
+        /// The context
+        context: String,
+        /// Flip the reads
+        #[arg(long)]
+        execute: bool,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// The triggers that guard a context's tables
+    #[command(subcommand)]
+    Fence(FenceCommand),
+}
+
+/// `banyan context cutover`
+#[derive(Debug, Args)]
+pub(crate) struct CutoverArgs {
+    /// The context
+    pub(crate) context: String,
+    /// The next owner
+    #[arg(long, value_name = "SIDE", default_value = "new", value_parser = side)]
+    pub(crate) to: Side,
+    /// Do it
+    #[arg(long, conflicts_with_all = ["resume", "abort"])]
+    pub(crate) execute: bool,
+    /// Go on with a switch that was interrupted, whoever began it
+    #[arg(long, conflicts_with = "abort")]
+    pub(crate) resume: bool,
+    /// Give up a switch that is not decided
+    #[arg(long)]
+    pub(crate) abort: bool,
+    /// Override failed checks; needs --reason
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) who: Who,
+}
+
+/// `banyan context fence ..`
+#[derive(Debug, Subcommand)]
+pub(crate) enum FenceCommand {
+    /// Make the row and the triggers on both sides; prints the exact DDL first
+    #[command(after_long_help = "\
+Examples:
+  banyan context fence install messages               what would be made
+  banyan context fence install messages --execute
+
+The owner's side begins open, the other shut. From then on a write to the context's tables on the side that does not own them
+is refused by the database itself, whoever makes it; the sync is let through.")]
+    Install {
+        /// The context
+        context: String,
+        /// Run the statements
+        #[arg(long)]
+        execute: bool,
+    },
+    /// Remove row and triggers on both sides
+    #[command(
+        after_long_help = "Examples:\n  banyan context fence uninstall messages\n  banyan context fence uninstall messages --execute"
+    )]
+    Uninstall {
+        /// The context
+        context: String,
+        /// Run the statements
+        #[arg(long)]
+        execute: bool,
+    },
+}
