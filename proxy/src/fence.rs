@@ -123,19 +123,15 @@ impl Plane {
             Err(outcome) => Fenced::Wait(outcome),
         };
         count(call, outcome);
-        match waited {
-            Ok(()) => {
-                call.attempt.fence = Fence::Again;
-                // The first try was rolled back: nothing of it counts as sent.
-                call.attempt.sent = false;
-                Ok(())
-            }
-            Err(_) => {
-                let mut error = Error::explain(REFUSED, "no owner took the write in time");
-                error.set_retry(false);
-                Err(error)
-            }
+        if waited.is_err() {
+            let mut error = Error::explain(REFUSED, "no owner took the write in time");
+            error.set_retry(false);
+            return Err(error);
         }
+        call.attempt.fence = Fence::Again;
+        // The first try was rolled back: nothing of it counts as sent.
+        call.attempt.sent = false;
+        Ok(())
     }
 
     async fn owner_after(&self, session: &mut Session, call: &mut Call) -> Result<(), Outcome> {

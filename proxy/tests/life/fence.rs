@@ -1,17 +1,17 @@
 //! Writes that a side refuses by its fence.
 
-use crate::support::{World, from};
+use crate::support::{Sending, World, from, send};
 use banyan_domain::{Phase, Side};
 use bytes::Bytes;
 use reqwest::{Method, Response};
 use std::time::Duration;
 
 /// Sends a write that the fence of legacy will refuse.
-fn refused(world: &World, method: Method, body: Vec<u8>) -> crate::support::Sending {
+fn refused(world: &World, method: Method, body: Vec<u8>) -> Sending {
     let path = if method == Method::POST { "/messages" } else { "/messages/1" };
     let request = world.client.request(method, world.url(path));
     let request = if body.is_empty() { request } else { request.body(body) };
-    world.send(request.header("x-do-legacy", "fenced messages"))
+    send(request.header("x-do-legacy", "fenced messages"))
 }
 
 async fn is_refused(answer: Response) -> String {
@@ -52,7 +52,7 @@ async fn a_chunked_body_is_sent_again_as_it_was() {
     let chunks = ["one", "two", "three"].map(|chunk| Ok::<_, std::io::Error>(Bytes::from(chunk)));
     let body = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
     let request = world.client.post(world.url("/messages")).body(body);
-    let sent = world.send(request.header("x-do-legacy", "fenced messages"));
+    let sent = send(request.header("x-do-legacy", "fenced messages"));
     world.waiting(1).await;
     world.put(Side::New, 2, None, false);
     assert_eq!(from(&sent.await.unwrap()), "new");
@@ -130,7 +130,7 @@ async fn a_second_try_that_breaks_off_is_not_followed_by_a_third() {
     let world = World::start(Phase::Shadow).await;
     let request = world.client.post(world.url("/messages")).body("hello");
     let request = request.header("x-do-legacy", "fenced messages").header("x-do-new", "cut");
-    let sent = world.send(request);
+    let sent = send(request);
     world.waiting(1).await;
     world.put(Side::New, 2, None, false);
     world.new.arrivals(1).await;

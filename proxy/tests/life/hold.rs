@@ -1,6 +1,6 @@
 //! Writes that wait while their context is cut over.
 
-use crate::support::{PATIENCE, World, context, from, read_request, table_of, until};
+use crate::support::{PATIENCE, World, context, from, read_request, send, table_of, until};
 use banyan_domain::table::Stamp;
 use banyan_domain::{ContextState, Epoch, Phase, Side};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -34,7 +34,7 @@ async fn held_writes_go_to_the_next_owner_whole_and_reads_do_not_wait() {
         world.waiting(n + 1).await;
     }
     let put = world.client.put(world.url("/messages/7")).body("put");
-    sent.push(world.send(put));
+    sent.push(send(put));
     world.waiting(4).await;
     assert_eq!(world.asked("/users/3/messages", "ada").await, "legacy");
     assert_eq!(from(&world.client.post(world.url("/other")).send().await.unwrap()), "legacy");
@@ -134,7 +134,7 @@ async fn a_refused_write_does_not_pin_its_caller() {
     };
     world.live.table.store(Arc::new(table_of(Phase::New, 8, state)));
     let write = world.client.post(world.url("/messages")).header("x-user", "ada");
-    assert_eq!(world.send(write).await.unwrap().status(), 503);
+    assert_eq!(send(write).await.unwrap().status(), 503);
     assert_eq!(world.asked("/users/3/messages", "ada").await, "new");
 }
 
@@ -273,7 +273,7 @@ async fn writes_on_their_way_are_counted_exactly() {
     let world = World::start(Phase::Shadow).await;
     let waits = |n: usize| {
         let request = world.client.post(world.url("/messages")).body(n.to_string());
-        world.send(request.header("x-do-legacy", "wait"))
+        send(request.header("x-do-legacy", "wait"))
     };
     let sent: Vec<_> = (0..20).map(waits).collect();
     world.legacy.arrivals(20).await;

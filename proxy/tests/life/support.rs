@@ -347,11 +347,7 @@ impl World {
 
     /// Sends a write from a task of its own.
     pub(crate) fn write(&self, body: impl Into<reqwest::Body>) -> Sending {
-        self.send(self.client.post(self.url("/messages")).body(body))
-    }
-
-    pub(crate) fn send(&self, request: reqwest::RequestBuilder) -> Sending {
-        tokio::spawn(async move { request.send().await.unwrap() })
+        send(self.client.post(self.url("/messages")).body(body))
     }
 
     /// Waits until this many writes of the context wait in the proxy.
@@ -395,6 +391,11 @@ impl World {
 
 /// An answer that is awaited elsewhere.
 pub(crate) type Sending = tokio::task::JoinHandle<reqwest::Response>;
+
+/// Sends a request from a task of its own.
+pub(crate) fn send(request: reqwest::RequestBuilder) -> Sending {
+    tokio::spawn(async move { request.send().await.unwrap() })
+}
 
 /// Waits until something is so.
 pub(crate) async fn until(otherwise: &str, done: impl Fn() -> bool) {
