@@ -175,7 +175,9 @@ impl Watch for Lines<'_> {
             Notice::Begin { .. } | Notice::Ended { .. } => return,
             _ => return,
         };
-        if line == self.last || !self.output.wants_progress() {
+        // A wait that counts down is one line.
+        let kind = line.replace(|c: char| c.is_ascii_digit(), "");
+        if kind == self.last || !self.output.wants_progress() {
             return;
         }
         if self.output.is_json() {
@@ -184,7 +186,7 @@ impl Watch for Lines<'_> {
         } else {
             self.output.error_line(&line);
         }
-        self.last = line;
+        self.last = kind;
     }
 }
 
