@@ -10,8 +10,11 @@
 )]
 
 mod check;
+mod death;
 mod invariant;
 mod model;
 mod reach;
 mod scope;
+mod simulation;
+mod theatre;
 mod world;
