@@ -11,6 +11,7 @@
 
 mod check;
 mod death;
+mod dry;
 mod invariant;
 mod model;
 mod reach;
