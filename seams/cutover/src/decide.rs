@@ -74,7 +74,10 @@ impl Now<'_> {
             (true, _) if age >= self.limits.hold_max => self.held_too_long(age),
             (true, false) if age < self.limits.ack_max => wait_for_proxies(Step::Hold, route),
             (_, false) => Next::GiveUp(GiveUp::Proxies(route.missing.clone())),
-            (true, true) if route.in_flight == 0 => Next::Do(Step::Close, switch),
+            (true, true) if route.in_flight == 0 && self.memo.has(switch, Step::Quiet) => {
+                Next::Do(Step::Close, switch)
+            }
+            (true, true) if route.in_flight == 0 => Next::Do(Step::Quiet, switch),
             (true, true) if age < self.limits.quiet_max => {
                 Next::Wait(Waiting::Quiet { in_flight: route.in_flight })
             }
@@ -166,8 +169,14 @@ impl Now<'_> {
             return Some(self.seal(last, route));
         }
         let opened = self.seen.standing().is_none_or(|known| known.opened);
-        let wait = !goes_on && (behind || !opened);
-        wait.then_some(Next::Wait(Waiting::Events { epoch: last.epoch }))
+        if goes_on {
+            return None;
+        }
+        if behind || !opened {
+            return Some(Next::Wait(Waiting::Events { epoch: last.epoch }));
+        }
+        let passed = mine && self.seen.events != Events::None;
+        (passed && !self.memo.has(last, Step::Events)).then_some(Next::Do(Step::Events, last))
     }
 
     fn seal(&self, last: Switch, route: &Route) -> Next {

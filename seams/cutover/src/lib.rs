@@ -6,6 +6,7 @@
 //! next follows from what is read, never from a coordinator's memory.
 
 pub mod decide;
+pub mod dry_run;
 pub mod fence;
 pub mod limits;
 pub mod memo;
@@ -18,6 +19,7 @@ pub mod step;
 pub mod switch;
 
 pub use decide::{Next, decide};
+pub use dry_run::DryRun;
 pub use fence::{Fence, FenceState, Move, MoveError};
 pub use limits::Limits;
 pub use memo::{Ending, GiveUp, Intent, Memo, Waiting};

@@ -179,6 +179,10 @@ impl Memo {
             self.done = Steps::default();
             self.blocked.clear();
         }
+        // Once the owner is closed, on the way back, and after the decision, what came before matters no more.
+        if step == Step::Close || !step.failure_gives_up() {
+            self.done.forget_before(step);
+        }
         let own = match intent {
             Intent::Start { to } => {
                 switch.to() == to && (step == Step::Preflight || step.is_decided())
@@ -198,6 +202,7 @@ impl Memo {
     /// The switch is given up for this reason; the first reason stays.
     pub fn give_up(&mut self, reason: GiveUp) {
         self.given_up.get_or_insert(reason);
+        self.done.forget_before(Step::Route);
     }
 }
 
@@ -208,6 +213,15 @@ impl Steps {
 
     const fn insert(&mut self, step: Step) {
         self.0 |= 1 << step as u32;
+    }
+
+    /// Forgets the steps before this one, up to the decision. That a switch was armed stays: it tells "not yet
+    /// announced" from "called off by somebody else".
+    fn forget_before(&mut self, step: Step) {
+        let old = |old: &Step| old.failure_gives_up() && *old < step && *old != Step::Arm;
+        for old in Step::ALL.into_iter().filter(old) {
+            self.0 &= !(1 << old as u32);
+        }
     }
 }
 

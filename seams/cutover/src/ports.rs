@@ -74,7 +74,8 @@ pub trait Ports: Send + Sync {
     /// Makes the sync run from the new owner to the last one.
     async fn turn_sync(&self, switch: &Switch) -> Result<(), PortError>;
 
-    /// One line of the audit and of the run's row. A failure is reported and never stops a switch.
+    /// One line of the audit and of the run's row. A failure is reported and never stops a switch. It is called while
+    /// writes are held, so it must be quick: better queue the line than wait for a disk.
     async fn record(&self, record: &Record) -> Result<(), PortError>;
 
     /// The wall clock in ms, that of [`Route::changed_ms`].

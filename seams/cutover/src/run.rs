@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use banyan_domain::Side;
+use futures_util::future::join3;
 
 use crate::decide::{Next, decide};
 use crate::fence::Fence;
@@ -81,30 +82,39 @@ impl<'a> Cutover<'a> {
 
     /// Runs to an end.
     pub async fn run(mut self) -> (Ending, Summary) {
-        loop {
+        let ending = loop {
             let seen = observe(self.ports).await;
+            if let Some(ending) = self.turn(&seen).await {
+                break ending;
+            }
+        };
+        self.summary.end(self.memo.mine, self.ports.now_ms());
+        self.watch.notice(&Notice::Ended { ending: ending.clone() });
+        (ending, self.summary)
+    }
+
+    /// What one reading leads to. After a step that changes nothing the same reading still counts.
+    async fn turn(&mut self, seen: &Seen) -> Option<Ending> {
+        loop {
             if self.abort.load(Ordering::Relaxed) {
                 self.memo.give_up(GiveUp::Requested);
             }
-            let next = decide(self.order.intent, &self.memo, &seen, &self.limits);
-            self.end_wait(&next, &seen).await;
-            let ended = match next {
-                Next::Do(step, switch) => self.act(step, switch, &seen).await,
-                Next::GiveUp(reason) => {
-                    self.watch.notice(&Notice::GivingUp { reason: reason.clone() });
-                    self.memo.give_up(reason);
-                    None
-                }
-                Next::Wait(waiting) => self.wait(waiting, &seen).await,
-                Next::End(Ending::Broken(why)) => self.broken(why, &seen).await,
-                Next::End(ending) => Some(ending),
-            };
-            if let Some(ending) = ended {
-                self.summary.end(self.memo.mine, self.ports.now_ms());
-                self.watch.notice(&Notice::Ended { ending: ending.clone() });
-                return (ending, self.summary);
+            let next = decide(self.order.intent, &self.memo, seen, &self.limits);
+            self.end_wait(&next, seen);
+            match next {
+                Next::Do(step, switch) if step.is_mark() => self.mark(step, switch).await,
+                Next::Do(step, switch) => return self.act(step, switch, seen).await,
+                Next::GiveUp(reason) => self.give_up(reason),
+                Next::Wait(waiting) => return self.wait(waiting, seen).await,
+                Next::End(Ending::Broken(why)) => return self.broken(why, seen).await,
+                Next::End(ending) => return Some(ending),
             }
         }
+    }
+
+    fn give_up(&mut self, reason: GiveUp) {
+        self.watch.notice(&Notice::GivingUp { reason: reason.clone() });
+        self.memo.give_up(reason);
     }
 
     async fn wait(&mut self, waiting: Waiting, seen: &Seen) -> Option<Ending> {
@@ -158,9 +168,11 @@ impl<'a> Cutover<'a> {
 /// Reads everything: the route table before the fences, so that it is never ahead of them.
 pub async fn observe(ports: &dyn Ports) -> Seen {
     let mut unreachable = Vec::new();
-    let route = keep(ports.route().await, &mut unreachable);
-    let (legacy, new) = fences(ports, &mut unreachable).await;
-    let events = match ports.standing().await {
+    let (route, events, legacy) =
+        join3(ports.route(), ports.standing(), ports.fence(Side::Legacy)).await;
+    let route = keep(route, &mut unreachable);
+    let (legacy, new) = fences(ports, legacy, &mut unreachable).await;
+    let events = match events {
         Ok(None) => Events::None,
         Ok(Some(standing)) => Events::Standing(standing),
         Err(error) => {
@@ -172,9 +184,13 @@ pub async fn observe(ports: &dyn Ports) -> Seen {
 }
 
 /// Both fences as they were at one moment: legacy's is read before and after the other and must be the same. It can
-/// only have changed and changed back by being closed and reopened, and then the other side was not open.
-async fn fences(ports: &dyn Ports, why: &mut Vec<String>) -> (Option<Fence>, Option<Fence>) {
-    let mut before = ports.fence(Side::Legacy).await;
+/// only have changed and changed back by being closed and reopened, and then the other side was not open. The moment
+/// is that of the other side's reading, which is after the route table's.
+async fn fences(
+    ports: &dyn Ports,
+    mut before: Result<Fence, PortError>,
+    why: &mut Vec<String>,
+) -> (Option<Fence>, Option<Fence>) {
     let mut new = ports.fence(Side::New).await;
     for _ in 0..TORN_READINGS {
         let (Ok(first), Ok(_)) = (&before, &new) else { break };

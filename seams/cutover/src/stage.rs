@@ -177,3 +177,91 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unnecessary_wraps, reason = "they build fields that may be missing")]
+mod tests {
+    use super::*;
+    use crate::fence::FenceState;
+
+    fn fence(state: FenceState, epoch: u64) -> Option<Fence> {
+        Some(Fence::new(state, Epoch(epoch)))
+    }
+
+    fn route(owner: Side, epoch: u64, armed: Option<u64>) -> Option<Route> {
+        let (missing, armed) = (Vec::new(), armed.map(Epoch));
+        let holding = armed.is_some();
+        let epoch = Epoch(epoch);
+        Some(Route { owner, epoch, armed, holding, changed_ms: 0, missing, in_flight: 0 })
+    }
+
+    fn steady() -> Seen {
+        Seen {
+            legacy: fence(FenceState::Open, 1),
+            new: fence(FenceState::Shut, 0),
+            route: route(Side::Legacy, 1, None),
+            events: Events::None,
+            now_ms: 0,
+            unreachable: Vec::new(),
+        }
+    }
+
+    fn to_new(epoch: u64, back_to: u64) -> Switch {
+        Switch { from: Side::Legacy, epoch: Epoch(epoch), back_to: Epoch(back_to) }
+    }
+
+    #[test]
+    fn a_burnt_epoch_is_never_taken_again() {
+        let after_abort = Seen { new: fence(FenceState::Barred, 4), ..steady() };
+        assert_eq!(after_abort.next_epoch(), Epoch(5));
+        let armed = Seen { route: route(Side::Legacy, 1, Some(7)), ..steady() };
+        assert_eq!(armed.next_epoch(), Epoch(8));
+        let voided =
+            Standing { owner: Side::Legacy, epoch: Epoch(1), opened: true, voided: Epoch(9) };
+        assert_eq!(Seen { events: Events::Standing(voided), ..steady() }.next_epoch(), Epoch(10));
+    }
+
+    #[test]
+    fn the_ownership_to_go_back_to_is_the_newest_that_anybody_knows() {
+        let closed = Seen {
+            legacy: fence(FenceState::Draining, 9),
+            new: fence(FenceState::Barred, 9),
+            route: route(Side::Legacy, 5, Some(9)),
+            ..steady()
+        };
+        assert_eq!(closed.stage(None), Stage::GivenUp(to_new(9, 5)));
+        // The control store was put back to an older state; the forwarder knows better.
+        let known =
+            Standing { owner: Side::Legacy, epoch: Epoch(7), opened: true, voided: Epoch(0) };
+        let put_back = Seen { events: Events::Standing(known), ..closed.clone() };
+        assert_eq!(put_back.stage(None), Stage::GivenUp(to_new(9, 7)));
+        // Without either, a run that is under way still knows, and a new one must wait.
+        let alone = Seen { route: None, ..closed };
+        assert_eq!(alone.stage(Some(to_new(9, 6))), Stage::GivenUp(to_new(9, 6)));
+        assert_eq!(alone.stage(Some(to_new(8, 6))), Stage::Unclear, "that is another switch");
+        assert_eq!(alone.stage(None), Stage::Unclear);
+    }
+
+    #[test]
+    fn an_open_side_proves_that_the_other_is_not() {
+        let open = Seen { new: None, route: route(Side::Legacy, 1, Some(2)), ..steady() };
+        assert_eq!(open.stage(None), Stage::Announced(to_new(2, 1)));
+        let closed = Seen { legacy: fence(FenceState::Draining, 2), ..open };
+        assert_eq!(closed.stage(None), Stage::Unclear, "nobody knows whether it is decided");
+        let opened = Seen {
+            legacy: None,
+            new: fence(FenceState::Open, 2),
+            route: route(Side::Legacy, 1, Some(2)),
+            ..steady()
+        };
+        assert_eq!(opened.stage(None), Stage::Decided(to_new(2, 1)), "held writes need not wait");
+    }
+
+    #[test]
+    fn contradictions_are_named_and_nothing_else_is_done() {
+        let ahead = Seen { route: route(Side::New, 5, None), ..steady() };
+        assert!(matches!(ahead.stage(None), Stage::Broken(why) if why.contains("control store")));
+        let shut = Seen { legacy: fence(FenceState::Shut, 1), ..steady() };
+        assert!(matches!(shut.stage(None), Stage::Broken(why) if why.contains("no side is open")));
+    }
+}

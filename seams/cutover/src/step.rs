@@ -146,6 +146,11 @@ impl Step {
         }
     }
 
+    /// Whether the step changes nothing: it marks that something waited for is there.
+    pub const fn is_mark(self) -> bool {
+        matches!(self, Self::Quiet | Self::Events)
+    }
+
     /// Whether a failure gives the switch up. On the way back and after the decision a failed step is tried again.
     pub const fn failure_gives_up(self) -> bool {
         match self.place() {

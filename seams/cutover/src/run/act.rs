@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::decide::Next;
 use crate::memo::{Ending, GiveUp};
 use crate::ports::{Check, CheckVerdict, FenceChange, PortError, Record, RecordOutcome};
 use crate::run::{Cutover, Notice};
@@ -258,26 +259,27 @@ impl Cutover<'_> {
         }
     }
 
-    /// A wait that is a step of its own is over when something else comes next.
-    pub(super) async fn end_wait(&mut self, next: &crate::decide::Next, seen: &Seen) {
+    /// Something that was waited for is there.
+    pub(super) async fn mark(&mut self, step: Step, switch: Switch) {
+        self.memo.begin(self.order.intent, step, switch);
+        self.memo.finish(step);
+        self.summary.add(step, 0);
+        let elapsed_ms = self.summary.elapsed_ms(step);
+        let (outcome, detail) = (RecordOutcome::Done, String::new());
+        self.watch.notice(&Notice::Done { step, detail: detail.clone(), elapsed_ms });
+        self.record(Record { switch, step, outcome, detail, elapsed_ms }).await;
+        self.ports.done(step).await;
+    }
+
+    /// A wait is over when something else comes next; its time is that of the step that waited.
+    pub(super) fn end_wait(&mut self, next: &Next, seen: &Seen) {
         let Some((step, since)) = self.waiting else { return };
-        let goes_on =
-            matches!(next, crate::decide::Next::Wait(waiting) if waiting.step() == Some(step));
-        if goes_on {
+        if matches!(next, Next::Wait(waiting) if waiting.step() == Some(step)) {
             return;
         }
         self.waiting = None;
         self.went_on();
-        let own = matches!(step, Step::Quiet | Step::Events);
-        let gone_well = !matches!(next, crate::decide::Next::GiveUp(_));
-        if let Some(switch) = self.memo.mine.filter(|_| own && gone_well) {
-            let elapsed_ms = seen.now_ms.saturating_sub(since);
-            self.summary.add(step, elapsed_ms);
-            self.watch.notice(&Notice::Done { step, detail: String::new(), elapsed_ms });
-            let (outcome, detail) = (RecordOutcome::Done, String::new());
-            self.record(Record { switch, step, outcome, detail, elapsed_ms }).await;
-            self.ports.done(step).await;
-        }
+        self.summary.add(step, seen.now_ms.saturating_sub(since));
     }
 
     async fn record(&mut self, record: Record) {

@@ -72,9 +72,9 @@ pub enum Notice {
 pub struct StepTime {
     /// The step.
     pub step: Step,
-    /// All tries together.
+    /// All tries and waits together.
     pub elapsed_ms: u64,
-    /// How often it was tried.
+    /// How often it was tried or waited for.
     pub tries: u32,
 }
 
@@ -113,6 +113,10 @@ impl Summary {
             }
             None => self.steps.push(StepTime { step, elapsed_ms, tries: 1 }),
         }
+    }
+
+    pub(super) fn elapsed_ms(&self, step: Step) -> u64 {
+        self.steps.iter().find(|time| time.step == step).map_or(0, |time| time.elapsed_ms)
     }
 
     pub(super) fn held(&mut self, now_ms: u64) {

@@ -60,11 +60,12 @@ holds! {
     every_event_goes_public_once: scope::EVENTS;
     events_keep_their_order_over_a_switch: scope::ORDER;
     opposite_orders_at_once_end_with_one_owner: scope::OPPOSITE;
+    opposite_orders_at_once_leave_no_marker_unmet: scope::OPPOSITE_MARKERS;
 }
 
 /// cargo test -p banyan-cutover --release --test suite -- --ignored --nocapture --test-threads 1 wide
 #[test]
-#[ignore = "tens of millions of states: for a long night"]
+#[ignore = "millions of states: for a quiet hour"]
 fn wide_scopes_hold() {
     for scope in scope::WIDE {
         holds(scope);

@@ -10,8 +10,12 @@
 )]
 
 mod check;
+mod death;
+mod dry;
 mod invariant;
 mod model;
 mod reach;
 mod scope;
+mod simulation;
+mod theatre;
 mod world;

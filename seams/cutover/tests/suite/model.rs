@@ -142,7 +142,11 @@ impl Protocol {
 
 /// Steps without any effect on the world of the model need no moment of their own.
 fn is_quick(step: Step) -> bool {
-    matches!(step, Step::Preflight | Step::CatchUp | Step::Verify | Step::Sequences | Step::Reverse)
+    step.is_mark()
+        || matches!(
+            step,
+            Step::Preflight | Step::CatchUp | Step::Verify | Step::Sequences | Step::Reverse
+        )
 }
 
 impl Model for Protocol {

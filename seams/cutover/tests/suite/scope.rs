@@ -43,16 +43,17 @@ const ALONE: Scope = Scope {
     blind: false,
 };
 
-/// Two coordinators without a lock, with all their ways to die, to err and to give up.
+/// Two coordinators without a lock, with all their ways to die, to err and to give up, around one write.
 pub(crate) const COORDINATORS: Scope = Scope {
     name: "coordinators",
+    size: Size { direct: 1, workers: 1, ..NOBODY },
     coordinators: &[&[FORWARD], &[FORWARD]],
     lossy: true,
     late: true,
     ..ALONE
 };
 
-/// The same two while a proxy is stale, a write is under way and a worker moves it.
+/// Two coordinators while a proxy is stale and the write goes through it.
 pub(crate) const PROXY: Scope = Scope {
     name: "coordinators and a proxy",
     size: Size { proxies: 1, writes: 1, workers: 1, ..NOBODY },
@@ -71,8 +72,13 @@ pub(crate) const UNREACHABLE: Scope = Scope {
 };
 
 /// Two sync workers with lease takeover, writes past the proxies, rollbacks and deaths.
-pub(crate) const DATA: Scope =
-    Scope { name: "data", size: Size { direct: 2, workers: 2, deaths: true, ..NOBODY }, ..ALONE };
+pub(crate) const DATA: Scope = Scope {
+    name: "data",
+    size: Size { direct: 2, workers: 2, deaths: true, ..NOBODY },
+    lossy: true,
+    late: true,
+    ..ALONE
+};
 
 /// Forward and back again, with the workers that were slow on the way.
 pub(crate) const THERE_AND_BACK: Scope = Scope {
@@ -102,7 +108,7 @@ pub(crate) const ORDER: Scope = Scope {
     ..ALONE
 };
 
-/// Somebody rolls back while somebody else goes forward.
+/// Somebody rolls back while somebody else goes forward: what becomes of a write.
 pub(crate) const OPPOSITE: Scope = Scope {
     name: "opposite",
     size: Size { direct: 1, workers: 1, ..NOBODY },
@@ -112,10 +118,31 @@ pub(crate) const OPPOSITE: Scope = Scope {
     ..ALONE
 };
 
-/// Wider ones, for a long night. They hold as well.
-pub(crate) const WIDE: [Scope; 4] = [
-    Scope { name: "wide coordinators", lossy: true, late: true, ..PROXY },
-    Scope { name: "wide data", size: Size { direct: 3, ..DATA.size }, ..DATA },
-    Scope { name: "wide events", lossy: true, ..ORDER },
-    Scope { name: "wide opposite", size: Size { events: true, ..OPPOSITE.size }, ..OPPOSITE },
+/// The same: what becomes of the markers.
+pub(crate) const OPPOSITE_MARKERS: Scope = Scope {
+    name: "opposite markers",
+    size: Size { events: true, ..NOBODY },
+    late: false,
+    ..OPPOSITE
+};
+
+/// Wider ones, for a quiet hour. They hold as well.
+pub(crate) const WIDE: [Scope; 6] = [
+    Scope { name: "wide proxy", lossy: true, late: true, ..PROXY },
+    Scope { name: "wide markers", size: Size { events: true, ..NOBODY }, ..COORDINATORS },
+    Scope {
+        name: "wide data",
+        size: Size { direct: 3, ..DATA.size },
+        lossy: false,
+        late: false,
+        ..DATA
+    },
+    Scope { name: "wide back", lossy: true, late: true, aborts: true, ..THERE_AND_BACK },
+    Scope { name: "wide order", lossy: true, ..ORDER },
+    Scope {
+        name: "wide opposite",
+        size: Size { direct: 1, workers: 1, events: true, ..NOBODY },
+        late: false,
+        ..OPPOSITE
+    },
 ];
