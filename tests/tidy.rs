@@ -34,7 +34,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("banyan-admin", &["banyan-domain", "banyan-control"]),
     ("fixture-passport", &[]),
     ("fixture-mothership", &["banyan-seams", "fixture-passport"]),
-    ("fixture-messages", &["banyan-seams", "fixture-passport"]),
+    // Once it owns the context, its events are rows of its outbox.
+    ("fixture-messages", &["banyan-seams", "banyan-outbox", "fixture-passport"]),
     ("fixture-traffic", &["banyan-seams", "fixture-passport"]),
     // A consumer carves nothing: of `seams` it needs the brokers, and the inbox beside them.
     ("fixture-consumers", &["banyan-seams", "banyan-outbox"]),

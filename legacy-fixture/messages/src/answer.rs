@@ -8,13 +8,16 @@ use fixture_passport::{not_modified, weak_etag};
 use http::{
     HeaderValue, Method, Response, StatusCode,
     header::{
-        CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LINK, RETRY_AFTER,
+        CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LINK, LOCATION, RETRY_AFTER,
         X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
 };
 use serde::Serialize;
 use std::time::Duration;
 
+/// The context of this service.
+pub(crate) const CONTEXT: &str = "messages";
+const X_BANYAN_FENCED: HeaderName = HeaderName::from_static("x-banyan-fenced");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_RUNTIME: HeaderName = HeaderName::from_static("x-runtime");
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
@@ -25,7 +28,8 @@ pub(crate) struct Answer {
     status: StatusCode,
     body: Vec<u8>,
     link: Option<String>,
-    retry_after_s: Option<u32>,
+    location: Option<String>,
+    is_fenced: bool,
 }
 
 /// What of the request decides about the form of its answer.
@@ -37,10 +41,14 @@ pub(crate) struct Asked {
 }
 
 impl Answer {
+    fn new(status: StatusCode, body: Vec<u8>) -> Self {
+        Self { status, body, link: None, location: None, is_fenced: false }
+    }
+
     /// 200 with a JSON body.
     pub(crate) fn json(body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
-            Ok(body) => Self { status: StatusCode::OK, body, link: None, retry_after_s: None },
+            Ok(body) => Self::new(StatusCode::OK, body),
             Err(error) => {
                 tracing::error!(%error, "cannot render an answer");
                 Self::error(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
@@ -52,22 +60,39 @@ impl Answer {
     pub(crate) fn error(status: StatusCode, text: &str) -> Self {
         // Both parts are plain words of ours, so nothing needs escaping.
         let body = format!("{{\"status\":\"{}\",\"error\":\"{text}\"}}", status.as_u16());
-        Self { status, body: body.into_bytes(), link: None, retry_after_s: None }
+        Self::new(status, body.into_bytes())
     }
 
     /// 204: done, nothing to show.
     pub(crate) fn no_content() -> Self {
-        Self { status: StatusCode::NO_CONTENT, body: Vec::new(), link: None, retry_after_s: None }
+        Self::new(StatusCode::NO_CONTENT, Vec::new())
+    }
+
+    /// 303: done, the next page is there.
+    pub(crate) fn see_other(path: &str) -> Self {
+        let answer = Self::new(StatusCode::SEE_OTHER, Vec::new());
+        Self { location: Some(path.to_owned()), ..answer }
+    }
+
+    /// 503: another side owns the context; the header says that nothing was done.
+    pub(crate) fn fenced() -> Self {
+        let text = format!("{CONTEXT} does not own this context");
+        Self { is_fenced: true, ..Self::error(StatusCode::SERVICE_UNAVAILABLE, &text) }
+    }
+
+    /// The same with another status.
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The same with a `Location` header.
+    pub(crate) fn with_location(self, location: String) -> Self {
+        Self { location: Some(location), ..self }
     }
 
     /// The same with a `Link` header.
     pub(crate) fn with_link(self, link: Option<String>) -> Self {
         Self { link, ..self }
-    }
-
-    /// The same with a `Retry-After` header, in seconds.
-    pub(crate) fn with_retry_after(self, seconds: u32) -> Self {
-        Self { retry_after_s: Some(seconds), ..self }
     }
 
     /// The HTTP answer; `took` becomes `X-Runtime`.
@@ -93,8 +118,12 @@ impl Answer {
         if let Some(link) = &self.link {
             set(LINK, link);
         }
-        if let Some(seconds) = self.retry_after_s {
-            set(RETRY_AFTER, &seconds.to_string());
+        if let Some(location) = &self.location {
+            set(LOCATION, location);
+        }
+        if self.is_fenced {
+            set(RETRY_AFTER, "1");
+            set(X_BANYAN_FENCED, CONTEXT);
         }
         if self.body.is_empty() {
             *response.status_mut() = self.status;

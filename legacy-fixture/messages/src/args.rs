@@ -11,6 +11,12 @@ pub struct MessagesArgs {
     /// The service's own database: `sqlite:/path/to/file` or `postgres://user@host:port/name`
     #[arg(long, value_name = "URL")]
     pub database: String,
+    /// Broker for semantic events: `embedded:/path/broker.db` or `amqp://...`. Without it they stay in the outbox
+    #[arg(long, value_name = "URL")]
+    pub broker: Option<String>,
+    /// Topic exchange that the events go to: this side's raw one
+    #[arg(long, default_value = "semantic-events-new", value_name = "NAME")]
+    pub exchange: String,
     /// Secret under which sessions and tokens are signed; must be the monolith's
     #[arg(
         long,
@@ -36,6 +42,8 @@ impl MessagesArgs {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             database: database.into(),
+            broker: None,
+            exchange: "semantic-events-new".to_owned(),
             secret: fixture_passport::DEFAULT_SECRET.to_owned(),
             defects: false,
             ready_file: None,

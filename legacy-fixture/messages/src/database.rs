@@ -1,27 +1,29 @@
 //! The dialect layer: one thin face over SQLite and Postgres.
 //!
-//! All statements are written so that both understand them; what differs is only how a connection is opened and how a
-//! snapshot begins.
+//! Reads are written so that both understand them; changes have a second text where they must ([`Sql`]).
 //!
-//! What must stay true: reads happen in a [`Snapshot`], so that the counts and the rows of one answer agree while
-//! the sync writes; nothing waits longer than the pool's and SQLite's own limits.
+//! What must stay true: reads happen in a snapshot, so that the counts and the rows of one answer agree while
+//! the sync writes; on SQLite every change begins IMMEDIATE on the one writing connection, so changes wait in a fair
+//! line and not in SQLite's; nothing waits longer than the pool's and SQLite's own limits.
 
 use crate::error::MessagesError;
+use banyan_outbox::{Emitted, NewEvent, OutboxError, fence::OwnerRow};
+use banyan_seams::domain::ContextName;
 use sqlx::{
-    FromRow, PgPool, Postgres, Sqlite, SqlitePool, Transaction,
+    Connection, FromRow, PgPool, Postgres, Sqlite, SqlitePool, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow},
 };
 use std::{str::FromStr, time::Duration};
 
-const CONNECTIONS_MAX: u32 = 8;
+const CONNECTIONS_MAX: u32 = 16;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An open database of the service.
 #[derive(Debug, Clone)]
 pub(crate) enum Database {
-    Sqlite(SqlitePool),
+    Sqlite { read: SqlitePool, write: SqlitePool },
     Postgres(PgPool),
 }
 
@@ -32,17 +34,26 @@ pub(crate) enum Dialect {
     Postgres,
 }
 
-/// A read-only view of the database at one moment.
-pub(crate) enum Snapshot {
+/// A snapshot to read from, or a change; dropping it without [`end`](Tx::end) rolls back.
+pub(crate) enum Tx {
     Sqlite(Transaction<'static, Sqlite>),
     Postgres(Transaction<'static, Postgres>),
+}
+
+/// A statement in the words of each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sql {
+    pub(crate) sqlite: &'static str,
+    pub(crate) postgres: &'static str,
 }
 
 /// A value for a `$n` of a statement.
 #[derive(Debug, Clone)]
 pub(crate) enum Bind {
     Number(i64),
+    MaybeNumber(Option<i64>),
     Text(String),
+    MaybeText(Option<String>),
 }
 
 /// A row type that both databases can fill.
@@ -70,7 +81,7 @@ impl Database {
 
     pub(crate) fn dialect(&self) -> Dialect {
         match self {
-            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Sqlite { .. } => Dialect::Sqlite,
             Self::Postgres(_) => Dialect::Postgres,
         }
     }
@@ -78,52 +89,92 @@ impl Database {
     /// Runs several statements without values.
     pub(crate) async fn execute_script(&self, script: &'static str) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(pool) => sqlx::raw_sql(script).execute(pool).await.map(drop),
+            Self::Sqlite { write, .. } => sqlx::raw_sql(script).execute(write).await.map(drop),
             Self::Postgres(pool) => sqlx::raw_sql(script).execute(pool).await.map(drop),
         }
     }
 
+    /// Makes the tables of the outbox where they are missing.
+    pub(crate) async fn install_outbox(&self) -> Result<(), OutboxError> {
+        match self {
+            Self::Sqlite { write, .. } => banyan_outbox::install(write).await,
+            Self::Postgres(pool) => banyan_outbox::install(pool).await,
+        }
+    }
+
     /// Begins a snapshot.
-    pub(crate) async fn snapshot(&self) -> Result<Snapshot, sqlx::Error> {
+    pub(crate) async fn snapshot(&self) -> Result<Tx, sqlx::Error> {
         match self {
             // A deferred transaction sees the database as it is at the first read.
-            Self::Sqlite(pool) => pool.begin().await.map(Snapshot::Sqlite),
+            Self::Sqlite { read, .. } => read.begin().await.map(Tx::Sqlite),
             Self::Postgres(pool) => pool
                 .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 .await
-                .map(Snapshot::Postgres),
+                .map(Tx::Postgres),
+        }
+    }
+
+    /// Begins a change.
+    pub(crate) async fn change(&self) -> Result<Tx, sqlx::Error> {
+        match self {
+            Self::Sqlite { write, .. } => write.begin_with("BEGIN IMMEDIATE").await.map(Tx::Sqlite),
+            // What waited for a lock must see what the one before it did.
+            Self::Postgres(pool) => {
+                pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await.map(Tx::Postgres)
+            }
         }
     }
 
     pub(crate) async fn close(&self) {
         match self {
-            Self::Sqlite(pool) => pool.close().await,
+            Self::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
             Self::Postgres(pool) => pool.close().await,
         }
     }
 }
 
-impl Snapshot {
+impl Sql {
+    /// One text for both.
+    pub(crate) const fn same(text: &'static str) -> Self {
+        Self { sqlite: text, postgres: text }
+    }
+}
+
+impl From<&'static str> for Sql {
+    fn from(text: &'static str) -> Self {
+        Self::same(text)
+    }
+}
+
+/// The statement with its values.
+macro_rules! bound {
+    ($query:expr, $binds:expr) => {
+        $binds.iter().fold($query, |query, bind| match bind {
+            Bind::Number(number) => query.bind(*number),
+            Bind::MaybeNumber(number) => query.bind(*number),
+            Bind::Text(text) => query.bind(text.clone()),
+            Bind::MaybeText(text) => query.bind(text.clone()),
+        })
+    };
+}
+
+impl Tx {
     /// All rows of a statement.
     pub(crate) async fn all<T: AnyRow>(
         &mut self,
-        sql: &'static str,
+        sql: impl Into<Sql>,
         binds: &[Bind],
     ) -> Result<Vec<T>, sqlx::Error> {
+        let sql = sql.into();
         match self {
-            Self::Sqlite(transaction) => {
-                let query = binds.iter().fold(sqlx::query_as(sql), |query, bind| match bind {
-                    Bind::Number(number) => query.bind(*number),
-                    Bind::Text(text) => query.bind(text.clone()),
-                });
-                query.fetch_all(&mut **transaction).await
+            Self::Sqlite(tx) => {
+                bound!(sqlx::query_as(sql.sqlite), binds).fetch_all(&mut **tx).await
             }
-            Self::Postgres(transaction) => {
-                let query = binds.iter().fold(sqlx::query_as(sql), |query, bind| match bind {
-                    Bind::Number(number) => query.bind(*number),
-                    Bind::Text(text) => query.bind(text.clone()),
-                });
-                query.fetch_all(&mut **transaction).await
+            Self::Postgres(tx) => {
+                bound!(sqlx::query_as(sql.postgres), binds).fetch_all(&mut **tx).await
             }
         }
     }
@@ -131,7 +182,7 @@ impl Snapshot {
     /// The row of a statement that has one at most.
     pub(crate) async fn one<T: AnyRow>(
         &mut self,
-        sql: &'static str,
+        sql: impl Into<Sql>,
         binds: &[Bind],
     ) -> Result<Option<T>, sqlx::Error> {
         Ok(self.all(sql, binds).await?.into_iter().next())
@@ -140,17 +191,60 @@ impl Snapshot {
     /// The number that a counting statement gives.
     pub(crate) async fn count(
         &mut self,
-        sql: &'static str,
+        sql: impl Into<Sql>,
         binds: &[Bind],
     ) -> Result<i64, sqlx::Error> {
         Ok(self.one::<(i64,)>(sql, binds).await?.map_or(0, |(count,)| count))
     }
 
-    /// Ends the snapshot and gives its connection back.
+    /// Runs a statement; gives how many rows it touched.
+    pub(crate) async fn run(
+        &mut self,
+        sql: impl Into<Sql>,
+        binds: &[Bind],
+    ) -> Result<u64, sqlx::Error> {
+        let sql = sql.into();
+        match self {
+            Self::Sqlite(tx) => {
+                let done = bound!(sqlx::query(sql.sqlite), binds).execute(&mut **tx).await;
+                done.map(|done| done.rows_affected())
+            }
+            Self::Postgres(tx) => {
+                let done = bound!(sqlx::query(sql.postgres), binds).execute(&mut **tx).await;
+                done.map(|done| done.rows_affected())
+            }
+        }
+    }
+
+    /// The fence of the context, which then stays as it is until the end.
+    pub(crate) async fn owner(&mut self, context: &ContextName) -> Result<OwnerRow, OutboxError> {
+        match self {
+            Self::Sqlite(tx) => banyan_outbox::fence::read_shared(tx, context).await,
+            Self::Postgres(tx) => banyan_outbox::fence::read_shared(tx, context).await,
+        }
+    }
+
+    /// Puts an event into the outbox.
+    pub(crate) async fn emit(&mut self, event: &NewEvent) -> Result<Emitted, OutboxError> {
+        match self {
+            Self::Sqlite(tx) => banyan_outbox::emit(tx, event).await,
+            Self::Postgres(tx) => banyan_outbox::emit(tx, event).await,
+        }
+    }
+
+    /// Commits and gives the connection back.
     pub(crate) async fn end(self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(transaction) => transaction.commit().await,
-            Self::Postgres(transaction) => transaction.commit().await,
+            Self::Sqlite(tx) => tx.commit().await,
+            Self::Postgres(tx) => tx.commit().await,
+        }
+    }
+
+    /// Takes everything back before it returns, also the share of the fence.
+    pub(crate) async fn undo(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(tx) => tx.rollback().await,
+            Self::Postgres(tx) => tx.rollback().await,
         }
     }
 }
@@ -161,12 +255,21 @@ async fn open_sqlite(url: &str) -> Result<Database, sqlx::Error> {
         .journal_mode(SqliteJournalMode::Wal)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(false);
-    let pool = SqlitePoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_with(options)
-        .await?;
-    Ok(Database::Sqlite(pool))
+    let pool = |connections| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_release(|connection, _| {
+                // After a commit that failed (a full disk), sqlx counts the transaction as open for ever.
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
+    };
+    let write = pool(1).connect_with(options.clone()).await?;
+    let read = pool(CONNECTIONS_MAX).connect_with(options).await?;
+    Ok(Database::Sqlite { read, write })
 }
 
 async fn open_postgres(url: &str) -> Result<Database, sqlx::Error> {

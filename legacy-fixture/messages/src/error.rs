@@ -1,5 +1,6 @@
 //! Why the service cannot start or go on.
 
+use banyan_outbox::OutboxError;
 use std::{io, net::SocketAddr, path::PathBuf};
 
 /// Why the service cannot start or go on. Each message says what to change where a user can.
@@ -23,6 +24,22 @@ pub enum MessagesError {
         /// Why.
         #[source]
         source: sqlx::Error,
+    },
+    /// The tables of the outbox cannot be made.
+    #[error("make the tables of the outbox (hint: may the user of `--database` create tables?)")]
+    Outbox {
+        /// Why.
+        #[source]
+        source: OutboxError,
+    },
+    /// The URL of `--broker` names no broker that the service knows.
+    #[error(
+        "use `{url}` as a broker (hint: give `--broker embedded:/path/broker.db` or \
+         `--broker amqp://user:password@host:port`)"
+    )]
+    BrokerUrl {
+        /// Its scheme.
+        url: String,
     },
     /// The address of `--listen` cannot be taken.
     #[error("listen on `{address}` (hint: `--listen 127.0.0.1:0` takes a free port)")]

@@ -2,13 +2,15 @@
 //!
 //! They know HTTP and [`Messages`], not the chat store: the seam decides who answers.
 //!
-//! What must stay true: the checks come in the monolith's order (forged 422, unknown path 404, 401, 403, unknown row
-//! 404), a request body is read to a bound and only for its token, and no failure below becomes anything but a status.
+//! What must stay true: the checks come in the monolith's order (unreadable body 400, forged 422, unknown path 404, 401,
+//! 403, unknown row 404), a request body is read to a bound, and no failure below becomes anything but a status.
 
 use crate::{
     answer::{Answer, Asked},
     call::{Call, overridden, plain},
-    ops::{MessageOf, Messages, PageOf, PageWith, Refusal},
+    letter::{self, Letter},
+    ops::{Act, MessageOf, Messages, NewBody, NewMessage, PageOf, PageWith, Refusal},
+    params::Params,
     view::{self, UnreadCountView, Views},
 };
 use axum::{
@@ -19,7 +21,6 @@ use banyan_seams::{Cx, HOPS_HEADER, SeamError};
 use fixture_passport::{Caller, CallerKind, Page, Passport, link_header};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header, request::Parts};
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -29,8 +30,6 @@ use std::{
 
 /// A request that is not answered after this long is 503.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Bodies are only searched for a CSRF token; longer ones are not searched.
-const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Everything that answering needs.
 pub(crate) struct App<M> {
@@ -47,7 +46,7 @@ pub(crate) async fn answer<M: Messages>(
 ) -> Response<Body> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
-    let fields = Fields::read(&parts, body).await;
+    let params = Params::read(&parts, body).await;
     let asked = Asked {
         method: parts.method.clone(),
         if_none_match: text(&parts.headers, header::IF_NONE_MATCH).map(str::to_owned),
@@ -56,40 +55,47 @@ pub(crate) async fn answer<M: Messages>(
     if !app.delay.is_zero() {
         tokio::time::sleep(app.delay).await;
     }
-    let answer = app.dispatch(&parts, &fields).await;
+    let answer = match &params {
+        Ok(params) => app.dispatch(&parts, params, &asked.request_id).await,
+        Err(status) => refusal(*status),
+    };
     answer.into_response(&asked, started.elapsed())
 }
 
 impl<M: Messages> App<M> {
-    async fn dispatch(&self, parts: &Parts, fields: &Fields) -> Answer {
+    async fn dispatch(&self, parts: &Parts, params: &Params, request_id: &str) -> Answer {
         let authorization = text(&parts.headers, header::AUTHORIZATION);
         let cookies = text(&parts.headers, header::COOKIE);
         let caller = self.passport.caller(authorization, cookies);
-        if !self.is_from_own_page(caller, &parts.method, &parts.headers, fields) {
+        if !self.is_from_own_page(caller, &parts.method, &parts.headers, params) {
             return Answer::error(StatusCode::UNPROCESSABLE_ENTITY, "Invalid authenticity token");
         }
         let from_header = text(&parts.headers, HeaderName::from_static("x-http-method-override"));
-        let method = overridden(&parts.method, from_header, fields.form("_method"));
+        let method = overridden(&parts.method, from_header, params.form_text("_method"));
         let path = plain(parts.uri.path());
         let Some(call) = Call::of(&method, path) else { return refusal(StatusCode::NOT_FOUND) };
         let Some(caller) = caller else { return refusal(StatusCode::UNAUTHORIZED) };
         let hops = text(&parts.headers, HeaderName::from_static(HOPS_HEADER));
         let cx = Cx::new(format!("user:{}", caller.user_id), DEADLINE).with_hops(hops);
-        let query = Query { path, page: Page::from_query(parts.uri.query()) };
-        self.perform(call, caller.user_id, cx, query).await.unwrap_or_else(|refused| refused)
+        let me = caller.user_id;
+        let page = Page::from_query(parts.uri.query());
+        let answered = match call {
+            Call::Create | Call::Update { .. } | Call::MarkRead { .. } | Call::Delete { .. } => {
+                let changed = self.change(call, cx, Change { me, request_id, params }).await;
+                changed.map(|answer| back_or(params, answer))
+            }
+            Call::Inbox { .. }
+            | Call::Conversations { .. }
+            | Call::Conversation { .. }
+            | Call::UnreadCount { .. }
+            | Call::Show { .. } => self.read(call, me, cx, Query { path, page }).await,
+        };
+        answered.unwrap_or_else(|refused| refused)
     }
 
-    async fn perform(
-        &self,
-        call: Call,
-        me: i64,
-        cx: Cx,
-        query: Query<'_>,
-    ) -> Result<Answer, Answer> {
+    async fn read(&self, call: Call, me: i64, cx: Cx, query: Query<'_>) -> Result<Answer, Answer> {
         let Query { page, .. } = query;
         let (app, views) = (&self.messages, self.views);
-        let mine = |message_id| MessageOf { user_id: me, message_id };
-        let shown = |message| Answer::json(&views.show(&message));
         match call {
             Call::Inbox { user } => {
                 let user_id = only_self(user, me)?;
@@ -115,18 +121,45 @@ impl<M: Messages> App<M> {
                 let unread_count = app.unread_count(cx, user_id).await.map_err(failed)?;
                 Ok(Answer::json(&UnreadCountView { user_id, unread_count }))
             }
-            Call::Show { message } => app.show(cx, mine(message)).await.map(shown).map_err(failed),
-            Call::Create => app.create(cx, me).await.map(shown).map_err(failed),
+            Call::Show { message } => {
+                let of = MessageOf { user_id: me, message_id: message };
+                let shown = app.show(cx, of).await.map_err(failed)?;
+                Ok(Answer::json(&views.show(&shown)))
+            }
+            Call::Create | Call::Update { .. } | Call::MarkRead { .. } | Call::Delete { .. } => {
+                Err(refusal(StatusCode::NOT_FOUND))
+            }
+        }
+    }
+
+    async fn change(&self, call: Call, cx: Cx, change: Change<'_>) -> Result<Answer, Answer> {
+        let (app, views) = (&self.messages, self.views);
+        match call {
+            Call::Create => {
+                let message = app.create(cx, change.new_message()).await.map_err(failed)?;
+                let location = format!("/messages/{}", message.id);
+                let answer = Answer::json(&views.show(&message)).with_location(location);
+                Ok(answer.with_status(StatusCode::CREATED))
+            }
             Call::Update { message } => {
-                app.update(cx, mine(message)).await.map(shown).map_err(failed)
+                let body = letter::new_body(change.params);
+                let new = NewBody { act: change.act(message), body };
+                let message = app.update(cx, new).await.map_err(failed)?;
+                Ok(Answer::json(&views.show(&message)))
             }
             Call::MarkRead { message } => {
-                app.mark_read(cx, mine(message)).await.map(shown).map_err(failed)
+                let message = app.mark_read(cx, change.act(message)).await.map_err(failed)?;
+                Ok(Answer::json(&views.show(&message)))
             }
             Call::Delete { message } => {
-                let deleted = app.delete(cx, mine(message)).await;
-                deleted.map(|()| Answer::no_content()).map_err(failed)
+                app.delete(cx, change.act(message)).await.map_err(failed)?;
+                Ok(Answer::no_content())
             }
+            Call::Inbox { .. }
+            | Call::Conversations { .. }
+            | Call::Conversation { .. }
+            | Call::UnreadCount { .. }
+            | Call::Show { .. } => Err(refusal(StatusCode::NOT_FOUND)),
         }
     }
 
@@ -136,13 +169,13 @@ impl<M: Messages> App<M> {
         caller: Option<Caller>,
         method: &Method,
         headers: &HeaderMap,
-        fields: &Fields,
+        params: &Params,
     ) -> bool {
         let needs_token = caller.is_some_and(|caller| caller.by == CallerKind::Session)
             && !matches!(*method, Method::GET | Method::HEAD);
         let cookies = text(headers, header::COOKIE);
         let header = text(headers, HeaderName::from_static("x-csrf-token"));
-        let field = fields.get("authenticity_token");
+        let field = params.text("authenticity_token");
         let token = header.or(field);
         !needs_token || token.is_some_and(|token| self.passport.csrf_matches(cookies, token))
     }
@@ -161,48 +194,39 @@ impl Query<'_> {
     }
 }
 
-/// The top-level text fields of a form or JSON body.
-#[derive(Default)]
-struct Fields {
-    is_form: bool,
-    texts: HashMap<String, String>,
+/// Who wants to change something, and how.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    me: i64,
+    request_id: &'a str,
+    params: &'a Params,
 }
 
-impl Fields {
-    async fn read(parts: &Parts, body: Body) -> Self {
-        let none = Self::default();
-        if matches!(parts.method, Method::GET | Method::HEAD) {
-            return none;
-        }
-        let Ok(bytes) = axum::body::to_bytes(body, BODY_BYTES_MAX).await else { return none };
-        let kind = text(&parts.headers, header::CONTENT_TYPE).unwrap_or_default();
-        if kind.starts_with("application/x-www-form-urlencoded") {
-            return Self { is_form: true, texts: form_texts(&bytes).unwrap_or_default() };
-        }
-        Self { is_form: false, texts: json_texts(&bytes).unwrap_or_default() }
+impl Change<'_> {
+    fn new_message(self) -> NewMessage {
+        let (user_id, request_id) = (self.me, self.request_id.to_owned());
+        NewMessage { user_id, request_id, letter: Letter::read(self.params) }
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
-        self.texts.get(name).map(String::as_str)
-    }
-
-    /// The same for a form only.
-    fn form(&self, name: &str) -> Option<&str> {
-        self.get(name).filter(|_| self.is_form)
+    fn act(self, message_id: i64) -> Act {
+        let of = MessageOf { user_id: self.me, message_id };
+        Act { of, request_id: self.request_id.to_owned() }
     }
 }
 
-fn form_texts(bytes: &[u8]) -> Option<HashMap<String, String>> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let uri: http::Uri = format!("/?{text}").parse().ok()?;
-    let query = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri).ok()?;
-    Some(query.0.into_iter().collect())
+/// A page's form says where to go afterwards (`return_to`, a path of this site); API callers get `answer`.
+fn back_or(params: &Params, answer: Answer) -> Answer {
+    match params.text("return_to").filter(|path| is_ours(path)) {
+        Some(path) => Answer::see_other(path),
+        None => answer,
+    }
 }
 
-fn json_texts(bytes: &[u8]) -> Option<HashMap<String, String>> {
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes).ok()?;
-    let text = |(key, value): (String, serde_json::Value)| Some((key, value.as_str()?.to_owned()));
-    Some(object.into_iter().filter_map(text).collect())
+/// Only paths of this site, so that no form can send a visitor elsewhere.
+fn is_ours(path: &str) -> bool {
+    path.starts_with('/')
+        && !path.starts_with("//")
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
 }
 
 fn only_self(user: i64, me: i64) -> Result<i64, Answer> {
@@ -211,11 +235,17 @@ fn only_self(user: i64, me: i64) -> Result<i64, Answer> {
 
 fn failed(error: SeamError<Refusal>) -> Answer {
     match error {
-        SeamError::App(Refusal::NotFound) => refusal(StatusCode::NOT_FOUND),
-        SeamError::NotOwner { .. } => {
-            Answer::error(StatusCode::SERVICE_UNAVAILABLE, "messages does not own this context")
-                .with_retry_after(1)
-        }
+        SeamError::App(refused) => match refused {
+            Refusal::BadRequest => refusal(StatusCode::BAD_REQUEST),
+            Refusal::Unauthorized => refusal(StatusCode::UNAUTHORIZED),
+            Refusal::Forbidden => refusal(StatusCode::FORBIDDEN),
+            Refusal::NotFound => refusal(StatusCode::NOT_FOUND),
+            Refusal::Invalid(errors) => {
+                let answer = Answer::json(&view::ErrorsView { errors: &errors });
+                answer.with_status(StatusCode::UNPROCESSABLE_ENTITY)
+            }
+        },
+        SeamError::NotOwner { .. } => Answer::fenced(),
         SeamError::Unavailable(why) => {
             tracing::error!(why, "cannot answer");
             refusal(StatusCode::SERVICE_UNAVAILABLE)
@@ -228,7 +258,12 @@ fn failed(error: SeamError<Refusal>) -> Answer {
 }
 
 fn refusal(status: StatusCode) -> Answer {
-    Answer::error(status, status.canonical_reason().unwrap_or_default())
+    let text = if status == StatusCode::PAYLOAD_TOO_LARGE {
+        "Request Entity Too Large" // Its name in the monolith's days.
+    } else {
+        status.canonical_reason().unwrap_or_default()
+    };
+    Answer::error(status, text)
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

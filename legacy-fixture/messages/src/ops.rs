@@ -5,14 +5,23 @@
 //!
 //! What must stay true: reads are [`Read`], changes are [`Write`]; their names are the endpoint names of `banyan.toml`.
 
+use crate::letter::{Errors, Letter};
 use banyan_seams::{Cx, Lab, Op, Read, Seam, SeamError, Serve, Switch, Write};
 use fixture_passport::Page;
 
 /// What the application itself refuses with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    /// The body has no `message`.
+    BadRequest,
+    /// The caller is no user.
+    Unauthorized,
+    /// The caller may see the message but not do this to it.
+    Forbidden,
     /// No such thing, or not the caller's.
     NotFound,
+    /// The values are not acceptable.
+    Invalid(Errors),
 }
 
 /// Any answer of the context.
@@ -88,6 +97,28 @@ pub(crate) struct MessageOf {
     pub(crate) message_id: i64,
 }
 
+/// A message that a user wants to send; no letter when the request had none.
+#[derive(Debug, Clone)]
+pub(crate) struct NewMessage {
+    pub(crate) user_id: i64,
+    pub(crate) request_id: String,
+    pub(crate) letter: Option<Letter>,
+}
+
+/// A message that a user wants to change, and the request by which he does.
+#[derive(Debug, Clone)]
+pub(crate) struct Act {
+    pub(crate) of: MessageOf,
+    pub(crate) request_id: String,
+}
+
+/// A new body for a message; none when the request had no `message`.
+#[derive(Debug, Clone)]
+pub(crate) struct NewBody {
+    pub(crate) act: Act,
+    pub(crate) body: Option<String>,
+}
+
 /// Declares an operation: its type, its kind, its endpoint, what it takes and gives.
 macro_rules! op {
     ($type:ident: $kind:ident $name:literal, $req:ty => $resp:ty) => {
@@ -108,10 +139,10 @@ op!(Conversations: Read "messages.conversations", PageOf => Paged<Partner>);
 op!(OneConversation: Read "messages.conversation", PageWith => Conversation);
 op!(UnreadCount: Read "messages.unread_count", i64 => i64);
 op!(Show: Read "messages.show", MessageOf => Message);
-op!(Create: Write "messages.create", i64 => Message);
-op!(Update: Write "messages.update", MessageOf => Message);
-op!(MarkRead: Write "messages.mark_read", MessageOf => Message);
-op!(Delete: Write "messages.delete", MessageOf => ());
+op!(Create: Write "messages.create", NewMessage => Message);
+op!(Update: Write "messages.update", NewBody => Message);
+op!(MarkRead: Write "messages.mark_read", Act => Message);
+op!(Delete: Write "messages.delete", Act => ());
 
 /// The context `messages` as controllers see it.
 pub(crate) trait Messages: Send + Sync + 'static {
@@ -134,13 +165,13 @@ pub(crate) trait Messages: Send + Sync + 'static {
     /// One message that the user may see.
     fn show(&self, cx: Cx, of: MessageOf) -> impl Future<Output = Answered<Message>> + Send;
     /// Sends a message of the user.
-    fn create(&self, cx: Cx, user_id: i64) -> impl Future<Output = Answered<Message>> + Send;
+    fn create(&self, cx: Cx, new: NewMessage) -> impl Future<Output = Answered<Message>> + Send;
     /// Changes the body of a message that the user sent.
-    fn update(&self, cx: Cx, of: MessageOf) -> impl Future<Output = Answered<Message>> + Send;
+    fn update(&self, cx: Cx, new: NewBody) -> impl Future<Output = Answered<Message>> + Send;
     /// Marks a message that the user received as read.
-    fn mark_read(&self, cx: Cx, of: MessageOf) -> impl Future<Output = Answered<Message>> + Send;
+    fn mark_read(&self, cx: Cx, act: Act) -> impl Future<Output = Answered<Message>> + Send;
     /// Hides a message for the user.
-    fn delete(&self, cx: Cx, of: MessageOf) -> impl Future<Output = Answered<()>> + Send;
+    fn delete(&self, cx: Cx, act: Act) -> impl Future<Output = Answered<()>> + Send;
 }
 
 /// A side that serves the whole context.
@@ -186,16 +217,16 @@ impl<L: ServeMessages, R: ServeMessages, S: Switch, B: Lab> Messages for Seam<L,
     async fn show(&self, cx: Cx, of: MessageOf) -> Answered<Message> {
         self.read::<Show>(cx, of).await
     }
-    async fn create(&self, cx: Cx, user_id: i64) -> Answered<Message> {
-        self.write::<Create>(cx, user_id).await
+    async fn create(&self, cx: Cx, new: NewMessage) -> Answered<Message> {
+        self.write::<Create>(cx, new).await
     }
-    async fn update(&self, cx: Cx, of: MessageOf) -> Answered<Message> {
-        self.write::<Update>(cx, of).await
+    async fn update(&self, cx: Cx, new: NewBody) -> Answered<Message> {
+        self.write::<Update>(cx, new).await
     }
-    async fn mark_read(&self, cx: Cx, of: MessageOf) -> Answered<Message> {
-        self.write::<MarkRead>(cx, of).await
+    async fn mark_read(&self, cx: Cx, act: Act) -> Answered<Message> {
+        self.write::<MarkRead>(cx, act).await
     }
-    async fn delete(&self, cx: Cx, of: MessageOf) -> Answered<()> {
-        self.write::<Delete>(cx, of).await
+    async fn delete(&self, cx: Cx, act: Act) -> Answered<()> {
+        self.write::<Delete>(cx, act).await
     }
 }

@@ -4,16 +4,20 @@
 //! requests under way finish, for a bounded time.
 
 use crate::{
+    answer::CONTEXT,
     args::MessagesArgs,
     chat::ChatStore,
     database::Database,
     error::MessagesError,
     http::{App, answer},
-    schema,
+    relay, schema,
     view::Views,
 };
 use axum::Router;
-use banyan_seams::{FixedSwitch, NoLab, Seam, domain::Phase};
+use banyan_seams::{
+    FixedSwitch, NoLab, Seam,
+    domain::{ContextName, Phase},
+};
 use fixture_passport::Passport;
 use std::{io::Write, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -51,6 +55,7 @@ pub async fn run(
 /// # Errors
 /// When the database or the address cannot be used.
 pub async fn bind(args: MessagesArgs) -> Result<Bound, MessagesError> {
+    relay::refuse_unknown_broker(args.broker.as_deref())?;
     let database = Database::open(&args.database).await?;
     schema::ensure(&database).await?;
     let (listener, url) = listen(&args).await?;
@@ -72,7 +77,7 @@ impl Bound {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), MessagesError> {
         let Self { listener, database, args, .. } = self;
-        let store = ChatStore::new(database.clone(), args.defects);
+        let store = ChatStore::new(database.clone(), context(), args.defects);
         // In this process there is no legacy code: for it, the context is already `retired`.
         let app = App {
             messages: Seam::new((), store, FixedSwitch::at(Phase::Retired), NoLab),
@@ -81,10 +86,20 @@ impl Bound {
             delay: Duration::from_millis(args.delay_ms),
         };
         let router = Router::new().fallback(answer).with_state(Arc::new(app));
+        let relay = relay::start(&args);
         let served = serve(listener, router, shutdown).await;
+        // After the last change, so that its event has a chance to go out; what is left goes after the next start.
+        if let Some(relay) = relay {
+            relay.end().await;
+        }
         database.close().await;
         served
     }
+}
+
+#[expect(clippy::expect_used, reason = "the constant keeps the rules of a name")]
+fn context() -> ContextName {
+    ContextName::new(CONTEXT).expect("`messages` is the name of a context")
 }
 
 async fn listen(args: &MessagesArgs) -> Result<(TcpListener, String), MessagesError> {

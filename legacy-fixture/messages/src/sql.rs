@@ -1,10 +1,12 @@
 //! Every statement of the service, with the index that it walks.
 //!
 //! One text serves SQLite and Postgres: `CAST(time AS TEXT)` gives `2014-06-12 10:00:00` on both, and `= FALSE` lets
-//! both use the flag in an index.
+//! both use the flag in an index. The changes are in `sql/change.rs`.
 //!
 //! What must stay true: a message counts in a total exactly when it can be shown, so each statement joins the same
 //! `people`; in a message to oneself the caller is the recipient, never counted twice.
+
+pub(crate) mod change;
 
 /// `$1` the id. Primary key.
 pub(crate) const PERSON: &str =

@@ -3,6 +3,7 @@
 //! What must stay true: key order, nulls and absent keys are public behaviour; `badge` exists only for plan `pro`,
 //! `read` and `read_at` are the recipient's.
 
+use crate::letter::Errors;
 use crate::ops::{Conversation, Message, Paged, Partner, Person};
 use fixture_passport::{Page, time};
 use serde::Serialize;
@@ -91,6 +92,12 @@ pub(crate) struct UnreadCountView {
 #[derive(Debug, Serialize)]
 pub(crate) struct ShowView<'a> {
     message: MessageView<'a>,
+}
+
+/// Answer of a change whose values are not acceptable.
+#[derive(Debug, Serialize)]
+pub(crate) struct ErrorsView<'a> {
+    pub(crate) errors: &'a Errors,
 }
 
 /// Renders answers, with or without the two planted mistakes of views.

@@ -103,8 +103,12 @@ pub async fn read<DB: Engine>(
     load::<DB>(connection, READ, context).await
 }
 
-/// The row, which then stays as it is until the transaction ends.
-pub(crate) async fn read_shared<DB: Engine>(
+/// The row, which then stays as it is until the transaction ends: for an application that asks whether it may write
+/// before it does. On SQLite that needs `BEGIN IMMEDIATE`.
+///
+/// # Errors
+/// [`OutboxError::NotEnrolled`], [`OutboxError::Database`].
+pub async fn read_shared<DB: Engine>(
     tx: &mut Transaction<'_, DB>,
     context: &ContextName,
 ) -> Result<OwnerRow, OutboxError> {
