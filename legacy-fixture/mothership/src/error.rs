@@ -2,6 +2,9 @@
 //!
 //! What must stay true: messages are fragments that fit "cannot ...", name the thing, and leave the source to the chain.
 
+/// How the refusals of fence triggers begin.
+const FENCE_MESSAGE: &str = "banyan fence: ";
+
 /// Why the mothership cannot start, go on, or answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,6 +75,14 @@ pub enum MothershipError {
 impl MothershipError {
     pub(crate) fn query(source: sqlx::Error) -> Self {
         Self::Query { source }
+    }
+
+    /// The context whose fence refused the statement. The transaction then has no effect: it is rolled back.
+    pub(crate) fn fenced_context(&self) -> Option<&str> {
+        let Self::Query { source: sqlx::Error::Database(error) } = self else { return None };
+        // On both engines the trigger speaks for itself: "banyan fence: context `messages` is shut on legacy".
+        let reason = error.message().strip_prefix(FENCE_MESSAGE)?;
+        Some(reason.split('`').nth(1).unwrap_or("unknown"))
     }
 
     /// True when nothing is broken and there is only too much to do: no connection became free in time.

@@ -6,11 +6,13 @@
 use crate::MothershipError;
 use axum::{
     body::Body,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+
+const X_BANYAN_FENCED: HeaderName = HeaderName::from_static("x-banyan-fenced");
 
 /// Why a request gets no regular answer.
 #[derive(Debug)]
@@ -33,6 +35,11 @@ pub(crate) enum Failure {
     Internal(MothershipError),
     /// 500: the task that carried the change died.
     Died,
+    /// 503: another side owns the context; nothing was done.
+    Fenced {
+        /// The context.
+        context: String,
+    },
     /// 503: the waiting line before the workers or the database is full, or the wait was too long.
     Busy,
 }
@@ -59,6 +66,9 @@ impl Errors {
 
 impl From<MothershipError> for Failure {
     fn from(error: MothershipError) -> Self {
+        if let Some(context) = error.fenced_context() {
+            return Self::Fenced { context: context.to_owned() };
+        }
         if error.is_overload() { Self::Busy } else { Self::Internal(error) }
     }
 }
@@ -83,13 +93,26 @@ impl IntoResponse for Failure {
                 plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
             }
             Self::Died => plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
-            Self::Busy => {
-                let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-                response
-            }
+            Self::Fenced { context } => fenced(&context),
+            Self::Busy => again_later("Service Unavailable"),
         }
     }
+}
+
+/// The header promises that the write had no effect, so whoever sent it may send it to the other side.
+fn fenced(context: &str) -> Response {
+    tracing::info!(context, "write refused: this side does not own the context");
+    let mut response = again_later("mothership does not own this context");
+    if let Ok(context) = HeaderValue::try_from(context) {
+        response.headers_mut().insert(X_BANYAN_FENCED, context);
+    }
+    response
+}
+
+fn again_later(error: &str) -> Response {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, error);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// A JSON answer.

@@ -6,6 +6,8 @@ mod contract;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod fence;
+#[cfg(test)]
 mod manners;
 #[cfg(test)]
 mod seed;
