@@ -5,7 +5,10 @@
 //! What must stay true: the columns of `legacy-fixture/README.md`; ids are never given twice (AUTOINCREMENT); each
 //! list of the public contract has an index that it can walk in its order.
 
-use crate::{MothershipError, database::Database};
+use crate::{
+    MothershipError,
+    database::{Database, Reader},
+};
 
 /// Foreign keys only where the application itself can never go wrong: `parent_id` and `audits` have none, as in 2014.
 const TABLES: [&str; 10] = [
@@ -38,13 +41,14 @@ const TABLES: [&str; 10] = [
         read_at DATETIME, deleted_at DATETIME){options}",
     "CREATE TABLE IF NOT EXISTS audits (
         id {key}, event_type VARCHAR(64) NOT NULL, subject_type VARCHAR(64) NOT NULL, subject_id BIGINT NOT NULL,
-        user_id BIGINT, request_id VARCHAR(255), created_at DATETIME NOT NULL){options}",
+        user_id BIGINT, request_id VARCHAR(255), created_at DATETIME NOT NULL,
+        data {text}, published INT NOT NULL DEFAULT 1){options}",
     "CREATE TABLE IF NOT EXISTS ar_internal_metadata (
         name VARCHAR(64) NOT NULL PRIMARY KEY, value VARCHAR(255) NOT NULL){options}",
 ];
 
 /// Unique where the application relies on it. The primary key is the last column of each index in both dialects.
-const INDEXES: [&str; 14] = [
+const INDEXES: [&str; 15] = [
     "CREATE UNIQUE INDEX IF NOT EXISTS index_users_on_permalink ON users (permalink)",
     "CREATE UNIQUE INDEX IF NOT EXISTS index_users_on_email ON users (email)",
     "CREATE INDEX IF NOT EXISTS index_tracks_on_user_id ON tracks (user_id, sharing)",
@@ -62,12 +66,37 @@ const INDEXES: [&str; 14] = [
     "CREATE INDEX IF NOT EXISTS index_receipts_on_user_id ON message_receipts (user_id, deleted_at, read_at, message_id)",
     "CREATE INDEX IF NOT EXISTS index_audits_on_subject ON audits (subject_type, subject_id)",
     "CREATE INDEX IF NOT EXISTS index_plays_on_user_id ON plays (user_id)",
+    // Almost all are published; the others are found at once.
+    "CREATE INDEX IF NOT EXISTS index_audits_on_published ON audits (published)",
 ];
+
+/// What tables of earlier versions lack. Audits from then count as published.
+const COLUMNS: [(&str, &str, &str); 2] =
+    [("audits", "data", "{text}"), ("audits", "published", "INT NOT NULL DEFAULT 1")];
 
 /// Creates what is missing of the tables.
 pub(crate) async fn create_tables(database: &Database) -> Result<(), MothershipError> {
     for table in TABLES {
         database.define(in_dialect(database, table).into()).await?;
+    }
+    Ok(())
+}
+
+/// Adds what is missing of the columns.
+pub(crate) async fn add_columns(database: &Database) -> Result<(), MothershipError> {
+    let find = match database {
+        Database::Sqlite { .. } => "SELECT name FROM pragma_table_info(?) WHERE name = ?",
+        Database::Mysql(_) => {
+            "SELECT column_name FROM information_schema.columns \
+             WHERE table_schema = DATABASE() AND table_name = ? AND column_name = ?"
+        }
+    };
+    for (table, column, kind) in COLUMNS {
+        let found = database.clone().rows(find.into(), &[table.into(), column.into()]).await?;
+        if found.is_empty() {
+            let add = format!("ALTER TABLE {table} ADD COLUMN {column} {kind}");
+            database.define(in_dialect(database, &add).into()).await?;
+        }
     }
     Ok(())
 }

@@ -142,6 +142,7 @@ impl App {
 async fn open_seeded(args: &MothershipArgs) -> Result<(Database, SeedReport), MothershipError> {
     let database = Database::open(&args.database, args.workers).await?;
     schema::create_tables(&database).await?;
+    schema::add_columns(&database).await?;
     let report = seeding::seed_when_empty(&database, args.seed_plan()).await?;
     schema::create_indexes(&database).await?;
     if report.rows > 0 {
@@ -219,7 +220,7 @@ async fn finish(app: Arc<App>, publisher: Publisher) {
         tracing::error!("changes cut off before the end");
     }
     let database = app.database.clone();
-    app.events.close().await;
+    app.events.close();
     publisher.drain().await;
     database.close().await;
 }
