@@ -107,13 +107,13 @@ fn integer(value: Option<&Value>) -> Option<i64> {
 mod tests {
     use super::*;
 
-    fn letter(message: Value) -> Option<Letter> {
+    fn letter(message: &Value) -> Option<Letter> {
         Letter::read(&Params::from(json!({ "message": message })))
     }
 
     #[test]
     fn numbers_may_be_text_and_parents_may_be_missing() {
-        let parent = |value: Value| letter(json!({ "parent_id": value })).unwrap().parent;
+        let parent = |value: Value| letter(&json!({ "parent_id": value })).unwrap().parent;
         assert_eq!(parent(json!(5)), Parent::Id(5));
         assert_eq!(parent(json!(" 5 ")), Parent::Id(5));
         assert_eq!((parent(json!(null)), parent(json!(""))), (Parent::Absent, Parent::Absent));
@@ -121,9 +121,9 @@ mod tests {
             (parent(json!("x")), parent(json!([]))),
             (Parent::Unreadable, Parent::Unreadable)
         );
-        let sparse = letter(json!({ "recipient_id": "17", "body": 5 })).unwrap();
+        let sparse = letter(&json!({ "recipient_id": "17", "body": 5 })).unwrap();
         assert_eq!((sparse.recipient_id, sparse.body.as_str()), (17, ""));
-        assert_eq!(letter(json!("no object")), None);
+        assert_eq!(letter(&json!("no object")), None);
     }
 
     #[test]

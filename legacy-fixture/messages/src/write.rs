@@ -159,13 +159,12 @@ async fn create(tx: &mut Tx, new: &NewMessage, deed: &Deed) -> Result<Message, S
     let Draft { author, recipient, answered } = draft;
     let conversation = conversation_id(author.id, recipient.id);
     lock_conversation(tx, author.id, recipient.id).await?;
-    let (thread_id, subject, parent_id) = match answered {
-        Some(Parented { id, thread_id, subject }) => (thread_id, subject, Some(id)),
-        None => {
-            let thread = tx.one::<(i64,)>(change::NEW_THREAD, &[]).await.map_err(Stop::Database)?;
-            let (thread_id,) = thread.ok_or(Stop::Database(sqlx::Error::RowNotFound))?;
-            (thread_id, Some(letter.subject.clone()), None)
-        }
+    let (thread_id, subject, parent_id) = if let Some(parent) = answered {
+        (parent.thread_id, parent.subject, Some(parent.id))
+    } else {
+        let thread = tx.one::<(i64,)>(change::NEW_THREAD, &[]).await.map_err(Stop::Database)?;
+        let (thread_id,) = thread.ok_or(Stop::Database(sqlx::Error::RowNotFound))?;
+        (thread_id, Some(letter.subject.clone()), None)
     };
     let now = Bind::Text(deed.now.text.clone());
     let values = [
@@ -220,14 +219,13 @@ async fn judge(tx: &mut Tx, author_id: i64, letter: &Letter) -> Result<Draft, St
         errors.add("recipient", "must exist");
     }
     let answered = match letter.parent {
-        Parent::Absent => None,
         Parent::Id(id) => {
             let known = [Bind::Number(id), Bind::Number(author_id)];
             let row = tx.one::<(i64, Option<String>)>(change::PARENT, &known).await;
             let row = row.map_err(Stop::Database)?;
             row.map(|(thread_id, subject)| Parented { id, thread_id, subject })
         }
-        Parent::Unreadable => None,
+        Parent::Absent | Parent::Unreadable => None,
     };
     if answered.is_none() && letter.parent != Parent::Absent {
         errors.add("parent", "must exist");
@@ -356,7 +354,10 @@ impl Stop {
                 SeamError::NotOwner { epoch }
             }
             Self::Database(error) => {
-                if error.as_database_error().is_some_and(|error| error.is_unique_violation()) {
+                if error
+                    .as_database_error()
+                    .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+                {
                     tracing::error!(
                         "an id was given twice: the ids here are behind the copied rows"
                     );

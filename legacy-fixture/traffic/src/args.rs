@@ -48,6 +48,9 @@ pub struct TrafficArgs {
     /// File that always holds the counters so far as JSON, rewritten every 250 ms
     #[arg(long, value_name = "PATH")]
     pub progress_file: Option<PathBuf>,
+    /// File to append one JSON line to for each acknowledged write of the context `messages`
+    #[arg(long, value_name = "PATH")]
+    pub ledger: Option<PathBuf>,
 }
 
 impl TrafficArgs {
@@ -66,6 +69,7 @@ impl TrafficArgs {
             reads_of: Vec::new(),
             json: false,
             progress_file: None,
+            ledger: None,
         }
     }
 }

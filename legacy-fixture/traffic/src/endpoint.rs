@@ -120,6 +120,11 @@ impl Endpoint {
         }
     }
 
+    /// True when it belongs to the context `messages`.
+    pub(crate) fn is_of_messages(self) -> bool {
+        self.as_str().starts_with("messages.")
+    }
+
     /// True when a visitor may choose to read it at any time.
     pub(crate) const fn is_plain_read(self) -> bool {
         match self {

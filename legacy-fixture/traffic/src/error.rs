@@ -30,6 +30,15 @@ pub enum TrafficError {
         #[source]
         source: reqwest::Error,
     },
+    /// The ledger cannot be opened.
+    #[error("open the ledger `{}` (hint: is its folder there and writable?)", path.display())]
+    Ledger {
+        /// The file of `--ledger`.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The progress file cannot be written.
     #[error("write the progress file `{}` (hint: is its folder there and writable?)", path.display())]
     ProgressFile {

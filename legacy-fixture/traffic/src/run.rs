@@ -7,6 +7,7 @@ use crate::{
     args::TrafficArgs,
     client,
     error::TrafficError,
+    ledger::Ledger,
     pace::{Limit, Pace},
     progress,
     session::{Session, Shared},
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 /// Requests under way at the stop are finished (within their own 30 s) and counted. Prints nothing.
 ///
 /// # Errors
-/// Only before the first request: a bad address, too few users, an unwritable progress file. Whatever goes wrong later
+/// Only before the first request: a bad address, too few users, an unwritable file. Whatever goes wrong later
 /// is a counted failure.
 pub async fn run(
     args: TrafficArgs,
@@ -75,6 +76,7 @@ fn prepare(args: &TrafficArgs) -> Result<Shared, TrafficError> {
         seed: args.seed,
         writes_percent: args.writes_percent,
         reads_of: args.reads_of.clone(),
+        ledger: args.ledger.as_deref().map(Ledger::open).transpose()?,
     })
 }
 

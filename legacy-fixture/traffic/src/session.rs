@@ -7,6 +7,7 @@ use crate::{
     check::{self, Checked, require},
     client::{Ask, Browser, Reply, Wants},
     endpoint::Endpoint,
+    ledger::{Deed, Ledger},
     memory::Memory,
     pace::{Pace, Stopped},
     script::{self, Cast, Step},
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) seed: u64,
     pub(crate) writes_percent: u8,
     pub(crate) reads_of: Vec<Endpoint>,
+    pub(crate) ledger: Option<Ledger>,
 }
 
 /// One session.
@@ -206,6 +208,7 @@ impl Visit<'_> {
         match reply {
             Ok(reply) if reply.status == expected || is_revalidated(ask, &reply) => {
                 self.keep_etag(ask, &reply);
+                self.note(ask, &reply);
                 Ok(Some(reply))
             }
             Ok(reply) => {
@@ -222,6 +225,19 @@ impl Visit<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Keeps what the answer acknowledges; a proof with gaps would be none, so a full disk is a failure.
+    fn note(&self, ask: &Ask, reply: &Reply) {
+        let Some(ledger) = &self.session.shared.ledger else { return };
+        let deed = Deed { user: self.me, request_id: self.request_id(), at_ms: self.now_ms() };
+        if let Err(error) = ledger.note(ask, reply, deed) {
+            self.fail(ask, Some(reply), format!("the ledger cannot be written: {error}"));
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.session.shared.tally.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn judge<T>(&self, ask: &Ask, reply: &Reply, checked: Checked<T>) -> Option<T> {
@@ -241,7 +257,7 @@ impl Visit<'_> {
             why,
             request_id: self.request_id(),
             user_id: self.me,
-            at_ms: u64::try_from(tally.elapsed().as_millis()).unwrap_or(u64::MAX),
+            at_ms: self.now_ms(),
             served_by: served_by.map(str::to_owned),
             body,
         };

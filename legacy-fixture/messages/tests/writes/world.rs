@@ -6,11 +6,15 @@ use fixture_passport::{DEFAULT_SECRET, Passport};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect::Policy};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
-use std::sync::OnceLock;
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU32, Ordering},
+};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 /// The Postgres that the tests share, each with a database of its own; `None` when it is not installed.
 static POSTGRES: OnceLock<Option<Server>> = OnceLock::new();
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Generates each test on SQLite and on a private Postgres.
 macro_rules! on_both {
@@ -58,8 +62,7 @@ impl Place {
     pub(crate) async fn postgres() -> Option<Self> {
         let start = || POSTGRES.get_or_init(|| or_skip(postgres())).as_ref().map(Server::port);
         let port = tokio::task::spawn_blocking(start).await.unwrap()?;
-        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("writes_{}_{number}", std::process::id());
         let server = format!("postgres://postgres@127.0.0.1:{port}");
         let mut connection = PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
