@@ -148,9 +148,13 @@ impl ProxyHttp for Life {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         call: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
+        if end {
+            // The side is done with the write. A client that still sends or reads must not hold up a cutover.
+            call.write = None;
+        }
         if let Some(chunk) = body {
             call.capture.push(chunk);
         }

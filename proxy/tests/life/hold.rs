@@ -294,6 +294,26 @@ async fn writes_on_their_way_are_counted_exactly() {
     assert_eq!(from(&held.await.unwrap()), "new");
 }
 
+#[tokio::test]
+async fn a_slow_client_does_not_hold_up_the_drain_once_the_side_has_answered() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let world = World::with(Phase::Shadow, Side::Legacy, |config| {
+        config.legacy.address = address.to_string();
+    })
+    .await;
+    let mut client = TcpStream::connect(world.address).await.unwrap();
+    let half = "POST /messages HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhi";
+    client.write_all(half.as_bytes()).await.unwrap();
+    let (mut side, _) = listener.accept().await.unwrap();
+    let count = || world.by_context.by_context().get(&context()).copied().unwrap_or(0);
+    assert_eq!(count(), 1);
+    // The side answers before it has the whole body, which the client never sends.
+    side.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+    assert!(read_request(&mut client).await.unwrap().starts_with("HTTP/1.1 201"));
+    world.drained().await;
+}
+
 /// The promise that a cutover stands on: once the holding table is in force and the count is zero, no write reaches the
 /// side that is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! When this process last reached the control store.
 //!
-//! Owns two times on the process's own monotonic clock. It exists because a proxy that is cut off while a cutover is
+//! Owns the times on the process's own monotonic clock. It exists because a proxy that is cut off while a cutover is
 //! armed must stop by itself before the coordinator takes it for dead. What must stay true: a time is taken before the
 //! store is asked, so that it is never younger than what the store knows; after a silence both ways must have worked
 //! again, so that nobody goes on by a table that is older than the silence.
@@ -16,6 +16,8 @@ pub(super) struct Contact {
     heard_us: AtomicU64,
     /// The last look that saw the newest table.
     looked_us: AtomicU64,
+    /// When the table in force was taken.
+    took_us: AtomicU64,
 }
 
 /// A moment before the store was asked.
@@ -24,7 +26,8 @@ pub(super) struct Asked(u64);
 
 impl Contact {
     pub(super) fn new() -> Self {
-        Self { base: Instant::now(), heard_us: AtomicU64::new(0), looked_us: AtomicU64::new(0) }
+        let [heard_us, looked_us, took_us] = [const { AtomicU64::new(0) }; 3];
+        Self { base: Instant::now(), heard_us, looked_us, took_us }
     }
 
     /// To be called before the store is asked.
@@ -40,6 +43,17 @@ impl Contact {
     /// The newest table is in force.
     pub(super) fn looked(&self, asked: Asked) {
         self.looked_us.fetch_max(asked.0, Ordering::AcqRel);
+    }
+
+    /// A table was put in force.
+    pub(super) fn took(&self) {
+        self.took_us.store(self.now_us(), Ordering::Release);
+    }
+
+    /// For how long the table in force has been; since the start, when it was there then.
+    pub(super) fn table_age(&self) -> Duration {
+        let took = self.took_us.load(Ordering::Acquire);
+        Duration::from_micros(self.now_us().saturating_sub(took))
     }
 
     pub(super) fn silence(&self) -> Duration {

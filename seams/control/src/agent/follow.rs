@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use banyan_domain::compiled::CompileError;
 use banyan_domain::{Catalogue, Change, Compiled, Generation, RouteTable, Side};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -30,6 +30,9 @@ const SERVE: &str = "serve";
 const ARMED_POLL_MS: u64 = 10;
 /// How often to tell the writes on their way while a cutover is armed, in ms.
 const ARMED_BEAT_MS: u64 = 15;
+
+/// How long after the last change of the table an armed cutover counts as moving.
+const MOVING_FOR: Duration = Duration::from_mins(1);
 
 /// What the agent's tasks and handles share.
 pub(super) struct Core {
@@ -51,6 +54,8 @@ pub(super) struct Core {
     saved: AtomicBool,
     /// Whether the last heartbeat was heard.
     heard: AtomicBool,
+    /// The generation that heartbeats acknowledge: in force, and on disk unless the disk refused it.
+    acknowledged: AtomicU64,
     /// Wakes the heartbeat to acknowledge at once.
     applied: Notify,
 }
@@ -79,6 +84,7 @@ impl Core {
         let raw = kept.unwrap_or_default();
         let table = Compiled::new(&catalogue, &raw)?;
         metric::generation(raw.generation.0);
+        let acknowledged = AtomicU64::new(raw.generation.0);
         let health = Health {
             store: StoreHealth::Away,
             since_ms: now_ms(),
@@ -99,6 +105,7 @@ impl Core {
             adopted: AtomicBool::new(false),
             saved: AtomicBool::new(true),
             heard: AtomicBool::new(true),
+            acknowledged,
             applied: Notify::new(),
         })
     }
@@ -206,9 +213,12 @@ impl Core {
         let table = Arc::new(table);
         self.table.store(Arc::new(compiled));
         self.raw.store(table.clone());
+        self.contact.took();
         metric::generation(table.generation.0);
-        tracing::info!(generation = table.generation.0, "route table applied");
+        let generation = table.generation.0;
+        tracing::info!(generation, "route table applied");
         self.save(table).await;
+        self.acknowledged.store(generation, Ordering::SeqCst);
         self.applied.notify_one();
     }
 
@@ -278,7 +288,7 @@ impl Core {
     /// What this process says about itself now.
     fn report(&self) -> InstanceReport {
         // In this order: a write that was decided by an older table than `applied` is counted already.
-        let applied = self.generation();
+        let applied = Generation(self.acknowledged.load(Ordering::SeqCst));
         fence(Ordering::SeqCst);
         let in_flight = (self.options.in_flight)();
         let detail = self.health.load().detail.clone();
@@ -286,20 +296,22 @@ impl Core {
         InstanceReport { applied, in_flight_writes, in_flight, detail, ..self.itself.clone() }
     }
 
-    /// How long until the next look: short while a cutover is armed, because clients wait for it.
+    /// How long until the next look: short while a cutover moves, because clients wait for it.
     fn poll_every(&self) -> Duration {
         let usual = self.options.poll_ms.max(1);
-        Duration::from_millis(if self.is_armed() { usual.min(ARMED_POLL_MS) } else { usual })
+        Duration::from_millis(if self.is_moving() { usual.min(ARMED_POLL_MS) } else { usual })
     }
 
     /// How long until the next heartbeat.
     fn beat_every(&self) -> Duration {
         let usual = self.options.heartbeat_ms.max(1);
-        Duration::from_millis(if self.is_armed() { usual.min(ARMED_BEAT_MS) } else { usual })
+        Duration::from_millis(if self.is_moving() { usual.min(ARMED_BEAT_MS) } else { usual })
     }
 
-    fn is_armed(&self) -> bool {
-        self.raw.load().contexts.values().any(|state| state.armed.is_some())
+    /// Whether a cutover is armed and its last step is not long ago; one that was left lying must not keep the store busy.
+    fn is_moving(&self) -> bool {
+        self.contact.table_age() < MOVING_FOR
+            && self.raw.load().contexts.values().any(|state| state.armed.is_some())
     }
 
     async fn say_alive(&self) {
