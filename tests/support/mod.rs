@@ -77,11 +77,38 @@ impl Folder {
     }
 
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        self.start_with(arguments, &[])
+    }
+
+    /// Starts with an environment of its own.
+    pub(crate) fn start_with(&self, arguments: &[&str], environment: &[(&str, String)]) -> Running {
         let log =
             std::fs::File::options().create(true).append(true).open(self.file("log")).unwrap();
         let out = log.try_clone().unwrap();
-        let child = self.command(arguments).stdout(out).stderr(log).spawn().unwrap();
-        Running { child }
+        let mut command = self.command(arguments);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Running { child: command.stdout(out).stderr(log).spawn().unwrap() }
+    }
+
+    /// Starts with all output in a file of its own and an environment.
+    pub(crate) fn start_into(
+        &self,
+        file: &str,
+        arguments: &[&str],
+        environment: &[(&str, String)],
+    ) -> Running {
+        let out = std::fs::File::create(self.file(file)).unwrap();
+        let mut command = self.command(arguments);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Running { child: command.stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap() }
+    }
+
+    /// Starts with stdout in a file of its own.
+    pub(crate) fn start_to(&self, file: &str, arguments: &[&str]) -> Running {
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.file("log")).unwrap();
+        let out = std::fs::File::create(self.file(file)).unwrap();
+        Running { child: self.command(arguments).stdout(out).stderr(log).spawn().unwrap() }
     }
 
     /// Waits until a file has content.

@@ -6,9 +6,10 @@ use std::{path::PathBuf, time::Duration};
 /// Put checked load on the practice world.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TrafficArgs {
-    /// Where to send requests: the proxy or an application, for example `http://127.0.0.1:8080`
-    #[arg(long, value_name = "URL")]
-    pub url: String,
+    /// Where to send requests: the proxy or an application, for example `http://127.0.0.1:8080`; may be repeated, a session
+    /// then stays with one of them
+    #[arg(long = "url", value_name = "URL", required = true)]
+    pub urls: Vec<String>,
     /// Secret under which API tokens are signed; must be the monolith's
     #[arg(
         long,
@@ -57,7 +58,7 @@ impl TrafficArgs {
     /// The defaults of the command line for one address, for programs that make traffic themselves.
     pub fn at(url: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
+            urls: vec![url.into()],
             secret: fixture_passport::DEFAULT_SECRET.to_owned(),
             users: 2_000,
             seed: 1,

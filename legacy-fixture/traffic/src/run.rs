@@ -69,7 +69,7 @@ fn prepare(args: &TrafficArgs) -> Result<Shared, TrafficError> {
         client::http_client(concurrency).map_err(|source| TrafficError::Client { source })?;
     Ok(Shared {
         http,
-        site: site(&args.url)?,
+        sites: args.urls.iter().map(|url| site(url)).collect::<Result<_, _>>()?,
         passport: Passport::new(&args.secret),
         tally: Tally::new(),
         users: i64::from(users),

@@ -43,7 +43,8 @@ const ETAGS_MAX: usize = 50;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) http: Client,
-    pub(crate) site: String,
+    /// Addresses; never empty.
+    pub(crate) sites: Vec<String>,
     pub(crate) passport: Passport,
     pub(crate) tally: Tally,
     pub(crate) users: i64,
@@ -86,9 +87,15 @@ impl Session {
         }
     }
 
+    /// The address that this session stays with.
+    fn site(&self) -> String {
+        let sites = &self.shared.sites;
+        sites[self.number as usize % sites.len()].clone()
+    }
+
     async fn visit(&mut self, number: u64) -> Result<(), Stopped> {
         let me = self.next_user();
-        let (http, site) = (self.shared.http.clone(), self.shared.site.clone());
+        let (http, site) = (self.shared.http.clone(), self.site());
         let is_client = number.is_multiple_of(2);
         let browser = if is_client {
             Browser::with_token(http, &site, &self.shared.passport, me)
