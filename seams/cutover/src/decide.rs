@@ -160,8 +160,10 @@ impl Now<'_> {
             Events::Unknown => true,
             Events::Standing(known) => known.epoch < last.epoch,
         };
-        let unsure = self.intent == Intent::Resume && self.seen.events == Events::None;
-        let turns = !goes_on && (mine || behind || unsure);
+        // A step that vouches for equal sides is not done on suspicion: only by the run that named the owner, or where
+        // it is known that the switch was left unfinished. Without it the sync turns as well, and compares more.
+        let left = behind && self.seen.standing().is_some();
+        let turns = !goes_on && (left || self.memo.has(last, Step::Route));
         if turns && !self.memo.has(last, Step::Reverse) {
             return Some(Next::Do(Step::Reverse, last));
         }

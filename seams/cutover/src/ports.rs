@@ -71,7 +71,8 @@ pub trait Ports: Send + Sync {
     /// Events that a side has committed and not yet published to its raw queue (its outbox).
     async fn unpublished(&self, side: Side) -> Result<u64, PortError>;
 
-    /// Makes the sync run from the new owner to the last one.
+    /// Makes the sync run from the new owner to the last one. It may come long after the decision, by a run that took
+    /// up what another had left, so it must not vouch for more than is still known.
     async fn turn_sync(&self, switch: &Switch) -> Result<(), PortError>;
 
     /// One line of the audit and of the run's row. A failure is reported and never stops a switch. It is called while

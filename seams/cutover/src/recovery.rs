@@ -36,7 +36,7 @@ pub enum NextStep {
         /// The epoch of the switch.
         epoch: Epoch,
     },
-    /// The target is barred: open the closed side again.
+    /// The target can never open at this epoch: open the closed side again.
     Reopen {
         /// The side that was closed.
         from: Side,
@@ -79,7 +79,8 @@ impl Fences {
                 FenceState::Open if target.epoch == closed.epoch => {
                     NextStep::GoOnAfterCommit { from, epoch: closed.epoch }
                 }
-                FenceState::Barred if target.epoch == closed.epoch => {
+                // Barred at a later epoch as well: one who slept through that switch closed the owner once more.
+                FenceState::Barred | FenceState::Shut if target.epoch >= closed.epoch => {
                     NextStep::Reopen { from, given_up: closed.epoch }
                 }
                 FenceState::Shut | FenceState::Barred | FenceState::Draining
@@ -112,23 +113,20 @@ mod tests {
         }
     }
 
-    /// What two coordinators without any lock may try, each reading the fences before it acts.
-    fn act(fences: Fences, seen: Fences, finish: bool) -> Fences {
+    /// What two coordinators without any lock may try, each reading the fences before it acts. `owned` is the last
+    /// ownership that began, as the control store says it: an epoch that was given up is none.
+    fn act(fences: Fences, seen: Fences, finish: bool, owned: Epoch) -> Fences {
+        let next = Epoch(seen.legacy.epoch.max(seen.new.epoch).0 + 1);
         match seen.next_step() {
-            NextStep::Steady { owner, epoch } => {
-                fences.after(owner, Move::Drain(Epoch(epoch.0 + 1)))
-            }
+            NextStep::Steady { owner, .. } => fences.after(owner, Move::Drain(next)),
             NextStep::FinishOrAbort { from, epoch } if finish => {
                 fences.after(from.other(), Move::Open(epoch))
             }
             NextStep::FinishOrAbort { from, epoch } => fences.after(from.other(), Move::Bar(epoch)),
             NextStep::Reopen { from, given_up } => {
-                let back_to = Epoch(given_up.0 - 1);
-                fences.after(from, Move::Reopen { given_up, back_to })
+                fences.after(from, Move::Reopen { given_up, back_to: owned })
             }
-            NextStep::GoOnAfterCommit { epoch, from } => {
-                fences.after(from.other(), Move::Drain(Epoch(epoch.0 + 1)))
-            }
+            NextStep::GoOnAfterCommit { from, .. } => fences.after(from.other(), Move::Drain(next)),
             NextStep::Broken => fences,
         }
     }
@@ -140,12 +138,17 @@ mod tests {
         ) {
             let mut fences = start();
             let mut readings = [start(), start()];
+            let mut owned = Epoch(1);
             for (second, read_again, finish) in steps {
                 let who = usize::from(second);
                 if read_again {
                     readings[who] = fences;
                 }
-                fences = act(fences, readings[who], finish);
+                fences = act(fences, readings[who], finish, owned);
+                for open in [fences.legacy, fences.new].into_iter().filter(Fence::is_open) {
+                    prop_assert!(open.epoch >= owned, "an ownership never gets older");
+                    owned = open.epoch;
+                }
                 prop_assert!(!(fences.legacy.is_open() && fences.new.is_open()), "{fences:?}");
                 prop_assert_ne!(fences.next_step(), NextStep::Broken, "{:?}", fences);
             }
@@ -167,5 +170,16 @@ mod tests {
         let barred = drained.after(Side::New, Move::Bar(Epoch(2)));
         assert_eq!(barred.next_step(), NextStep::Reopen { from: Side::Legacy, given_up: Epoch(2) });
         assert_eq!(barred.after(Side::New, Move::Open(Epoch(2))), barred, "barred stays shut");
+    }
+
+    /// Found by the property above: a close of a given up switch comes late, when the next one was given up as well.
+    #[test]
+    fn a_late_close_of_a_burnt_epoch_is_reopened() {
+        let late = Fences {
+            legacy: Fence::new(FenceState::Draining, Epoch(2)),
+            new: Fence::new(FenceState::Barred, Epoch(3)),
+        };
+        assert_eq!(late.next_step(), NextStep::Reopen { from: Side::Legacy, given_up: Epoch(2) });
+        assert_eq!(late.after(Side::New, Move::Open(Epoch(2))), late, "it can never open at 2");
     }
 }

@@ -50,7 +50,8 @@ pub struct Cutover<'a> {
     /// Since when nothing went on, by the clock of the ports.
     stuck_since: Option<u64>,
     last_reason: String,
-    waiting: Option<(Step, u64)>,
+    /// What is waited for, no step for something unreachable, and since when.
+    waiting: Option<(Option<Step>, u64)>,
     poll: Duration,
     broken: u32,
 }
@@ -115,15 +116,16 @@ impl<'a> Cutover<'a> {
     fn give_up(&mut self, reason: GiveUp) {
         self.watch.notice(&Notice::GivingUp { reason: reason.clone() });
         self.memo.give_up(reason);
+        self.went_on();
     }
 
     async fn wait(&mut self, waiting: Waiting, seen: &Seen) -> Option<Ending> {
         let now = self.ports.now_ms();
         let reason = waiting.to_string();
-        if let Some(step) = waiting.step() {
-            self.waiting.get_or_insert((step, now));
-        }
+        self.waiting.get_or_insert((waiting.step(), now));
         let limit = match &waiting {
+            // Nothing was begun and it is no outage: the operator should know at once.
+            Waiting::Unreachable(_) if seen.refused && self.memo.mine.is_none() => Duration::ZERO,
             Waiting::Unreachable(_) => self.limits.retry_max,
             // These are bounded by the age of the entry, in the decision itself; this is the same for a wild clock.
             Waiting::Proxies { .. } => self.limits.ack_max * 2,
@@ -167,20 +169,18 @@ impl<'a> Cutover<'a> {
 
 /// Reads everything: the route table before the fences, so that it is never ahead of them.
 pub async fn observe(ports: &dyn Ports) -> Seen {
-    let mut unreachable = Vec::new();
+    let mut not = NotRead::default();
     let (route, events, legacy) =
         join3(ports.route(), ports.standing(), ports.fence(Side::Legacy)).await;
-    let route = keep(route, &mut unreachable);
-    let (legacy, new) = fences(ports, legacy, &mut unreachable).await;
-    let events = match events {
-        Ok(None) => Events::None,
-        Ok(Some(standing)) => Events::Standing(standing),
-        Err(error) => {
-            unreachable.push(error.to_string());
-            Events::Unknown
-        }
+    let route = not.keep(route);
+    let (legacy, new) = fences(ports, legacy, &mut not).await;
+    let events = match not.keep(events) {
+        None => Events::Unknown,
+        Some(None) => Events::None,
+        Some(Some(standing)) => Events::Standing(standing),
     };
-    Seen { legacy, new, route, events, now_ms: ports.now_ms(), unreachable }
+    let NotRead { unreachable, refused } = not;
+    Seen { legacy, new, route, events, now_ms: ports.now_ms(), unreachable, refused }
 }
 
 /// Both fences as they were at one moment: legacy's is read before and after the other and must be the same. It can
@@ -189,7 +189,7 @@ pub async fn observe(ports: &dyn Ports) -> Seen {
 async fn fences(
     ports: &dyn Ports,
     mut before: Result<Fence, PortError>,
-    why: &mut Vec<String>,
+    not: &mut NotRead,
 ) -> (Option<Fence>, Option<Fence>) {
     let mut new = ports.fence(Side::New).await;
     for _ in 0..TORN_READINGS {
@@ -201,16 +201,31 @@ async fn fences(
         new = ports.fence(Side::New).await;
     }
     let torn = before.is_ok() && new.is_ok();
-    let (legacy, new) = (keep(before, why), keep(new, why));
+    let (legacy, new) = (not.keep(before), not.keep(new));
     if torn {
-        why.push("the fences change faster than they can be read".to_owned());
+        not.unreachable.push("the fences change faster than they can be read".to_owned());
         return (None, None);
     }
     (legacy, new)
 }
 
-fn keep<T>(read: Result<T, PortError>, unreachable: &mut Vec<String>) -> Option<T> {
-    read.map_err(|error| unreachable.push(error.to_string())).ok()
+/// What could not be read.
+#[derive(Default)]
+struct NotRead {
+    unreachable: Vec<String>,
+    refused: bool,
+}
+
+impl NotRead {
+    fn keep<T>(&mut self, read: Result<T, PortError>) -> Option<T> {
+        let error = match read {
+            Ok(read) => return Some(read),
+            Err(error) => error,
+        };
+        self.refused |= !error.is_retryable();
+        self.unreachable.push(error.to_string());
+        None
+    }
 }
 
 /// Whether the switch is decided, as far as the fences say.

@@ -26,6 +26,8 @@ pub struct Seen {
     pub now_ms: u64,
     /// What could not be reached, and why.
     pub unreachable: Vec<String>,
+    /// Whether one of these was refused for good, so that reading again does not help.
+    pub refused: bool,
 }
 
 /// What is known about the context's events.
@@ -203,6 +205,7 @@ mod tests {
             events: Events::None,
             now_ms: 0,
             unreachable: Vec::new(),
+            refused: false,
         }
     }
 

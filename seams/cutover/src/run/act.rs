@@ -42,9 +42,8 @@ impl Cutover<'_> {
             Outcome::Overtaken(why) => (Some(self.limits.retry_max), RecordOutcome::Overtaken, why),
             Outcome::No(reason) => {
                 let detail = reason.to_string();
-                self.memo.give_up(reason.clone());
-                self.watch.notice(&Notice::GivingUp { reason });
-                (Some(self.limits.retry_max), RecordOutcome::Failed, detail)
+                self.give_up(reason);
+                (None, RecordOutcome::Failed, detail)
             }
         };
         if word == RecordOutcome::Done {
@@ -52,7 +51,7 @@ impl Cutover<'_> {
             self.memo.finish(step);
             self.went_on();
             self.watch.notice(&Notice::Done { step, detail: detail.clone(), elapsed_ms });
-        } else {
+        } else if word != RecordOutcome::Failed {
             self.watch.notice(&Notice::Again { step, reason: detail.clone() });
         }
         // A step that is tried again every few ms is one line of the audit, not thousands.
@@ -61,11 +60,12 @@ impl Cutover<'_> {
             self.record(line).await;
         }
         match outcome {
-            None => {
+            Some(limit) => self.stuck(detail, limit, seen).await,
+            None if word == RecordOutcome::Done => {
                 self.ports.done(step).await;
                 None
             }
-            Some(limit) => self.stuck(detail, limit, seen).await,
+            None => None,
         }
     }
 
@@ -274,12 +274,14 @@ impl Cutover<'_> {
     /// A wait is over when something else comes next; its time is that of the step that waited.
     pub(super) fn end_wait(&mut self, next: &Next, seen: &Seen) {
         let Some((step, since)) = self.waiting else { return };
-        if matches!(next, Next::Wait(waiting) if waiting.step() == Some(step)) {
+        if matches!(next, Next::Wait(waiting) if waiting.step() == step) {
             return;
         }
         self.waiting = None;
         self.went_on();
-        self.summary.add(step, seen.now_ms.saturating_sub(since));
+        if let Some(step) = step {
+            self.summary.add(step, seen.now_ms.saturating_sub(since));
+        }
     }
 
     async fn record(&mut self, record: Record) {

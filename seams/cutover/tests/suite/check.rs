@@ -54,6 +54,7 @@ macro_rules! holds {
 holds! {
     two_coordinators_without_a_lock_are_harmless: scope::COORDINATORS;
     a_stale_proxy_and_two_coordinators_lose_no_write: scope::PROXY;
+    a_coordinator_that_slept_through_two_switches_is_harmless: scope::GHOST;
     a_side_that_is_away_is_never_guessed: scope::UNREACHABLE;
     slow_workers_and_deaths_lose_no_write: scope::DATA;
     a_rollback_keeps_what_the_service_accepted: scope::THERE_AND_BACK;

@@ -251,3 +251,15 @@ fn the_owner_is_reopened_while_the_control_store_is_away() {
     theatre.settle();
     assert!(theatre.lock().world.at_rest());
 }
+
+#[test]
+fn a_side_without_a_fence_is_said_at_once_before_anything_begins() {
+    let theatre = Theatre::new(SIZE, 8);
+    theatre.lock().unfenced = Some(Side::New);
+    let before = theatre.lock().now_ms;
+    let (ending, summary) = theatre.run(FORWARD).unwrap();
+    let Ending::Interrupted { switch, reason, .. } = ending else { panic!("{ending:?}") };
+    assert_eq!(reason, "not reachable: `new` refuses: it has no fence");
+    assert!(switch.is_none() && summary.steps.is_empty());
+    assert_eq!(theatre.lock().now_ms, before, "nothing was waited for");
+}

@@ -130,7 +130,9 @@ impl Protocol {
         };
         match how {
             How::Done if reply == Reply::Done => memo.finish(*step),
-            How::ReplyLost | How::Failed if step.failure_gives_up() => {
+            // A fence in another state is a word of its own; a route table that says no is an error.
+            How::Done if step.fence_move(switch).is_some() || reply == Reply::Again => {}
+            How::Done | How::ReplyLost | How::Failed if step.failure_gives_up() => {
                 memo.give_up(GiveUp::Requested);
             }
             How::Done | How::ReplyLost | How::Failed => {}

@@ -61,6 +61,10 @@ pub(crate) const PROXY: Scope = Scope {
     ..ALONE
 };
 
+/// A coordinator wakes up after the switch that it was about, and the next one, were given up.
+pub(crate) const GHOST: Scope =
+    Scope { name: "ghost", coordinators: &[&[FORWARD], &[FORWARD, FORWARD]], ..ALONE };
+
 /// A side's database is away at any reading.
 pub(crate) const UNREACHABLE: Scope = Scope {
     name: "unreachable",

@@ -40,6 +40,8 @@ pub(crate) struct Inside {
     pub(crate) fault_one_in: u64,
     /// What cannot be reached.
     pub(crate) away: Vec<&'static str>,
+    /// The side that has no fence.
+    pub(crate) unfenced: Option<Side>,
     pub(crate) death: Option<Death>,
     /// The comparison finds this.
     pub(crate) differing: Vec<String>,
@@ -88,6 +90,7 @@ impl Theatre {
             dice: Dice(seed),
             fault_one_in: 0,
             away: Vec::new(),
+            unfenced: None,
             death: None,
             differing: Vec::new(),
             records: Vec::new(),
@@ -241,7 +244,16 @@ impl Ports for Theatre {
 
     async fn fence(&self, side: Side) -> Result<Fence, PortError> {
         self.call(database(side)).await?;
-        Ok(self.lock().world.fence(side))
+        let inside = self.lock();
+        if inside.unfenced == Some(side) {
+            return Err(PortError::Refused {
+                what: database(side).to_owned(),
+                code: "banyan::cutover::no_fence".to_owned(),
+                reason: "it has no fence".to_owned(),
+                hint: "banyan context fence install messages --execute".to_owned(),
+            });
+        }
+        Ok(inside.world.fence(side))
     }
 
     async fn route(&self) -> Result<Route, PortError> {

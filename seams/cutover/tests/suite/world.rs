@@ -261,6 +261,7 @@ impl World {
             events: self.standing.map_or(Events::None, Events::Standing),
             now_ms: if late { u64::MAX } else { 0 },
             unreachable: Vec::new(),
+            refused: false,
         }
     }
 
@@ -333,10 +334,10 @@ impl World {
         let epoch = switch.epoch;
         let mut entry = self.route;
         match wanted {
-            RouteMove::Arm if epoch > entry.epoch && entry.armed != Some(epoch) => {
+            RouteMove::Arm if epoch > entry.epoch && entry.armed.is_none() => {
                 entry.armed = Some(epoch);
-                entry.holding = false;
             }
+            RouteMove::Arm if entry.armed == Some(epoch) => {}
             RouteMove::Hold if entry.armed == Some(epoch) => entry.holding = true,
             RouteMove::MoveOwner if epoch > entry.epoch => {
                 entry = Entry { owner: switch.to(), epoch, armed: None, holding: false };
@@ -345,8 +346,8 @@ impl World {
                 entry.armed = None;
                 entry.holding = false;
             }
-            RouteMove::Hold => return Reply::NotApplicable,
-            RouteMove::Arm | RouteMove::MoveOwner | RouteMove::Disarm => {}
+            RouteMove::Hold | RouteMove::Arm => return Reply::NotApplicable,
+            RouteMove::MoveOwner | RouteMove::Disarm => {}
         }
         self.route = entry;
         Reply::Done
