@@ -37,7 +37,7 @@ pub(crate) async fn write_new(
     });
     match target.dialect.copy_into(&shape.write_target()) {
         Some(copy) if inserts().next().is_some() => {
-            copy_all(target, shape, &copy, inserts()).await?
+            copy_all(target, shape, &copy, inserts()).await?;
         }
         Some(_) | None => write_all(target, shape, inserts(), Existing::No).await?,
     }
