@@ -13,16 +13,17 @@ use banyan_cutover::Fence;
 use banyan_engine::{KeyedRows, RootKey, RowChange, TableDiff, Value, keep};
 
 use crate::aggregate::{self, ReadFor, Tables};
+use crate::bulk;
 use crate::cache;
 use crate::connection::Connection;
-use crate::dialect::{Existing, STATEMENT_BYTES_MAX};
+use crate::dialect::Existing;
 use crate::drain;
 use crate::error::SyncError;
 use crate::job::JobInner;
 use crate::pause::{Pause, PausePoint};
 use crate::select;
 use crate::shape::TableShape;
-use crate::state::{Checkpoint, Lease, StateRow, Written};
+use crate::state::{Checkpoint, Lease, State, StateRow, Written};
 use crate::unique;
 use crate::verify;
 
@@ -46,12 +47,16 @@ pub(crate) struct Applier<'a> {
     pub(crate) bytes_max: usize,
     /// Whether the target has the triggers of the other direction: then writes of others are noticed.
     pub(crate) is_watched: bool,
+    /// Whether the first attempt takes rows that their roots do not have for new: it does not look whether they are there
+    /// under another root, and writes in bulk. What is there all the same refuses that attempt, and a careful one follows.
+    pub(crate) is_bold: bool,
 }
 
 /// What became of a batch.
 pub(crate) enum Applied {
     /// It is committed; so many of its roots were set aside, because an application wrote them on the target.
-    Done { written: Written, aside: usize },
+    /// `was_refused`: only a careful attempt did it.
+    Done { written: Written, aside: usize, was_refused: bool },
     /// The target's rows are too heavy for it.
     TooHeavy,
     /// Aggregates outside of the batch hold unique values that it needs: they have to be applied with it.
@@ -64,7 +69,28 @@ enum Attempt {
     Overtaken,
 }
 
-impl Applier<'_> {
+impl<'a> Applier<'a> {
+    /// A careful one, for so many roots on a target that nobody watches.
+    pub(crate) fn of(
+        job: &'a JobInner,
+        (lease, state): (&'a Lease, &State),
+        shapes: &'a [TableShape],
+        keys: usize,
+    ) -> Self {
+        Self {
+            job,
+            state: &job.state,
+            lease,
+            fence: state.fence,
+            shapes,
+            pause: job.ports.pause.as_ref(),
+            ttl_ms: job.ttl_ms(),
+            bytes_max: job.bytes_max(keys),
+            is_watched: false,
+            is_bold: false,
+        }
+    }
+
     /// Applies one batch.
     pub(crate) async fn apply(
         &self,
@@ -72,11 +98,19 @@ impl Applier<'_> {
         batch: &Batch<'_>,
     ) -> Result<Applied, SyncError> {
         let mut aside = BTreeSet::new();
+        let mut is_bold = self.is_bold;
         loop {
-            let error = match self.attempt(target, batch, &mut aside).await {
+            let error = match self.attempt(target, batch, &mut aside, is_bold).await {
                 Ok(Attempt::Ended(applied)) => return Ok(applied),
                 // Each time one root more is set aside, so this ends.
                 Ok(Attempt::Overtaken) => continue,
+                // Whatever it was refused for, the careful attempt knows how to do it or names what is wrong.
+                Err(error) if is_bold && error.is_refused() => {
+                    target.rollback().await?;
+                    tracing::debug!(error = error.chain(), "a bulk write was refused");
+                    is_bold = false;
+                    continue;
+                }
                 Err(error) if error.is_unique_violation() => error,
                 Err(error) => return Err(error),
             };
@@ -91,6 +125,7 @@ impl Applier<'_> {
         target: &mut Connection,
         batch: &Batch<'_>,
         aside: &mut BTreeSet<RootKey>,
+        is_bold: bool,
     ) -> Result<Attempt, SyncError> {
         target.begin_write().await?;
         self.state.renew(target, self.lease, self.ttl_ms).await?;
@@ -111,7 +146,7 @@ impl Applier<'_> {
             aggregate::differences(self.shapes, &have, &want)
         };
         if self.is_watched {
-            self.write_tagged(target, &diffs).await?;
+            self.write_tagged(target, &diffs, is_bold).await?;
             drain::forget_echo(target, &self.job.spec.name).await?;
             let seen = drain::pending_of(target, &self.job.spec.name, batch.keys).await?;
             if !seen.is_subset(aside) {
@@ -121,9 +156,9 @@ impl Applier<'_> {
             }
             self.state.add_conflicts(target, aside).await?;
         } else if self.fence.is_some() {
-            self.write_tagged(target, &diffs).await?;
+            self.write_tagged(target, &diffs, is_bold).await?;
         } else {
-            self.write(target, &diffs).await?;
+            self.write(target, &diffs, is_bold).await?;
         }
         cache::enqueue(self.job, target, self.shapes, &diffs).await?;
         verify::clean::record(target, self.state.name(), batch.keys, verify::clean::DIRTY_MAX)
@@ -132,7 +167,8 @@ impl Applier<'_> {
         self.state.save(target, batch.checkpoint, written).await?;
         self.pause.reach(PausePoint::BeforeCommit).await;
         target.commit().await?;
-        Ok(Attempt::Ended(Applied::Done { written, aside: aside.len() }))
+        let was_refused = self.is_bold && !is_bold;
+        Ok(Attempt::Ended(Applied::Done { written, aside: aside.len(), was_refused }))
     }
 
     /// Writes so that the target's triggers can tell it from an application's writes, and removes the marks they made.
@@ -140,6 +176,7 @@ impl Applier<'_> {
         &self,
         target: &mut Connection,
         diffs: &[TableDiff],
+        is_bold: bool,
     ) -> Result<(), SyncError> {
         if diffs.iter().all(TableDiff::is_empty) {
             return Ok(());
@@ -148,14 +185,19 @@ impl Applier<'_> {
         if let Some((begin, _)) = tag {
             target.run("tag the transaction", begin).await?;
         }
-        self.write(target, diffs).await?;
+        self.write(target, diffs, is_bold).await?;
         if let Some((_, end)) = tag {
             target.run("end the tag", end).await?;
         }
         Ok(())
     }
 
-    async fn write(&self, target: &mut Connection, diffs: &[TableDiff]) -> Result<(), SyncError> {
+    async fn write(
+        &self,
+        target: &mut Connection,
+        diffs: &[TableDiff],
+        is_bold: bool,
+    ) -> Result<(), SyncError> {
         for (shape, diff) in self.shapes.iter().zip(diffs).rev() {
             // A shared row may be another aggregate's too.
             if !shape.spec.shared {
@@ -166,7 +208,12 @@ impl Applier<'_> {
             unique::park(target, shape, diff).await?;
         }
         for (shape, diff) in self.shapes.iter().zip(diffs) {
-            write_rows(target, shape, diff).await?;
+            // A shared row is often there, by another aggregate.
+            if is_bold && !shape.spec.shared && bulk::has(target, shape) {
+                bulk::write_new(target, shape, diff).await?;
+            } else {
+                write_rows(target, shape, diff).await?;
+            }
         }
         Ok(())
     }
@@ -233,8 +280,8 @@ async fn write_rows(
     } else {
         split_moved(target, shape, &mut inserts, &mut upserts).await?;
     }
-    write_all(target, shape, &inserts, Existing::No).await?;
-    write_all(target, shape, &upserts, Existing::Maybe).await
+    bulk::write_all(target, shape, inserts.iter(), Existing::No).await?;
+    bulk::write_all(target, shape, upserts.iter(), Existing::Maybe).await
 }
 
 /// Shared rows that several aggregates show, each once.
@@ -301,46 +348,6 @@ async fn split_moved(
             .map_err(|source| SyncError::Rows { table: shape.spec.name.clone(), source })?;
     }
     upserts.extend(keep(&there, &wanted, &shape.keep).rows().cloned());
-    Ok(())
-}
-
-async fn write_all(
-    target: &mut Connection,
-    shape: &TableShape,
-    rows: &[Vec<Value>],
-    existing: Existing,
-) -> Result<(), SyncError> {
-    let (start, end) = target.dialect.write_frame(&shape.write_target(), existing);
-    let act = format!("write table `{}`", shape.spec.name);
-    let mut sql = String::new();
-    for row in rows {
-        sql.push_str(if sql.is_empty() { &start } else { "," });
-        push_row(target, shape, row, &mut sql)?;
-        if sql.len() > STATEMENT_BYTES_MAX {
-            sql.push_str(&end);
-            target.run(&act, &sql).await?;
-            sql.clear();
-        }
-    }
-    if !sql.is_empty() {
-        sql.push_str(&end);
-        target.run(&act, &sql).await?;
-    }
-    Ok(())
-}
-
-fn push_row(
-    target: &Connection,
-    shape: &TableShape,
-    row: &[Value],
-    sql: &mut String,
-) -> Result<(), SyncError> {
-    for (at, (column, value)) in shape.stored(row).enumerate() {
-        sql.push(if at == 0 { '(' } else { ',' });
-        let pushed = target.dialect.push_literal(value, sql);
-        pushed.map_err(|source| shape.refused(row, column, source))?;
-    }
-    sql.push(')');
     Ok(())
 }
 

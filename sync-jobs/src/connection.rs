@@ -87,6 +87,34 @@ impl Connection {
             .map_err(|source| failed(side, act, source))
     }
 
+    /// Sends rows by a bulk write of Postgres ([`Dialect::copy_into`]); `next` appends some until there are none.
+    pub(crate) async fn copy_in(
+        &mut self,
+        act: &str,
+        sql: &str,
+        mut next: impl FnMut(&mut String) -> Result<(), SyncError>,
+    ) -> Result<u64, SyncError> {
+        let side = self.side;
+        let refused = |source| failed(side, act, source);
+        let limit = STATEMENT_SECONDS;
+        let Wire::Postgres(wire) = &mut self.wire else {
+            return Err(refused(sqlx::Error::Protocol("only Postgres has COPY".to_owned())));
+        };
+        let begin = wire.copy_in_raw(sql);
+        let mut copy = within(side, act, limit, begin).await?.map_err(refused)?;
+        let mut text = String::new();
+        loop {
+            text.clear();
+            // An error drops the copy, which tells the server that it failed.
+            next(&mut text)?;
+            if text.is_empty() {
+                break;
+            }
+            within(side, act, limit, copy.send(text.as_bytes())).await?.map_err(refused)?;
+        }
+        within(side, act, limit, copy.finish()).await?.map_err(refused)
+    }
+
     /// Streams the rows of a query.
     pub(crate) fn stream(&mut self, sql: String) -> BoxStream<'_, Result<Vec<Value>, sqlx::Error>> {
         let text = sqlx::raw_sql(AssertSqlSafe(sql));

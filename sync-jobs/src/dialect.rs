@@ -196,6 +196,15 @@ pub(crate) trait Dialect: Send + Sync {
     fn insert_ignore(&self) -> (&'static str, &'static str);
     /// Start and end of a multi-row write.
     fn write_frame(&self, target: &WriteTarget<'_>, existing: Existing) -> (String, String);
+    /// Starts a bulk write of new rows that refuses rows which are there, if the engine has one; values go as
+    /// [`Dialect::push_copied`] writes them, tabs between them, a line feed behind each row.
+    fn copy_into(&self, _target: &WriteTarget<'_>) -> Option<String> {
+        None
+    }
+    /// Appends the value as text of a bulk write.
+    fn push_copied(&self, value: &Value, into: &mut String) -> Result<(), ValueError> {
+        self.push_literal(value, into)
+    }
     /// Whether an upsert can say that it means the primary key and no other unique key.
     fn upsert_names_key(&self) -> bool;
 }

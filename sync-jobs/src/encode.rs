@@ -34,6 +34,8 @@ pub(crate) struct Encoded<'a> {
     pub(crate) kind: ColumnKind,
     /// Whether the mapping lets its values be rounded.
     pub(crate) round: bool,
+    /// Whether MariaDB/MySQL holds it in utf8mb4, so that there is nothing to convert.
+    pub(crate) is_utf8mb4: bool,
 }
 
 /// What the target's column stores, as far as there is an expression for it.
@@ -124,6 +126,8 @@ pub(crate) fn once(engine: Engine) -> &'static str {
 /// Count of rows, count of hashes, and both lanes over a column `h`.
 pub(crate) fn sums(engine: Engine) -> String {
     let lane = |from: u32| match engine {
+        // Cheaper than the same by SUBSTR.
+        Engine::MySql if from == 1 => "SUM(CAST(CONV(LEFT(h, 15), 16, 10) AS UNSIGNED))".to_owned(),
         Engine::MySql => format!("SUM(CAST(CONV(SUBSTR(h, {from}, 15), 16, 10) AS UNSIGNED))"),
         Engine::Postgres | Engine::Sqlite => {
             format!("sum(('x0' || substr(h, {from}, 15))::bit(64)::bigint)")
@@ -141,31 +145,24 @@ fn value(engine: Engine, column: &Encoded<'_>) -> Option<String> {
         return bytes(engine, held, name);
     }
     let text = text(engine, held, column)?;
-    let long = match held {
-        Held::Text | Held::Decimal | Held::Bytes => true,
-        Held::Integer
-        | Held::Truth
-        | Held::Moment
-        | Held::MomentWithZone
-        | Held::Day
-        | Held::Uuid => false,
-    };
-    let inline = concat(engine, &[&format!("OCTET_LENGTH({text})"), "':'", &text]);
     // Not COALESCE: an encoding that fails must not look like NULL.
     let mut case = format!("CASE WHEN {name} IS NULL THEN '~'");
     if engine == Engine::MySql && held == Held::Moment && stored == Stored::Timestamp {
         // Nearly all times, at a third of the price.
         write_to(
             &mut case,
-            format_args!(" WHEN MICROSECOND({name}) = 0 THEN CONCAT('19:', LEFT({name}, 19))"),
+            format_args!(" WHEN MICROSECOND({name}) = 0 THEN CONCAT(LEFT({name}, 19), ';')"),
         );
     }
-    if long {
+    let rest = if stored == Stored::Text {
         let octets = format!("OCTET_LENGTH({text})");
         let hashed = concat(engine, &["'#'", &octets, "':'", &format!("MD5({text})")]);
         write_to(&mut case, format_args!(" WHEN {octets} > {INLINE_OCTETS} THEN {hashed}"));
-    }
-    write_to(&mut case, format_args!(" ELSE {inline} END"));
+        concat(engine, &[&octets, "':'", &text])
+    } else {
+        concat(engine, &[&text, "';'"])
+    };
+    write_to(&mut case, format_args!(" ELSE {rest} END"));
     Some(case)
 }
 
@@ -191,7 +188,7 @@ fn text(engine: Engine, held: Held, column: &Encoded<'_>) -> Option<String> {
     let name = &column.column;
     let plain = match engine {
         // What takes text reads a number as its digits.
-        Engine::MySql if held == Held::Integer => name.clone(),
+        Engine::MySql if matches!(held, Held::Integer | Held::Decimal) => name.clone(),
         Engine::MySql => format!("CAST({name} AS CHAR)"),
         Engine::Postgres | Engine::Sqlite => format!("({name})::text"),
     };
@@ -204,7 +201,7 @@ fn text(engine: Engine, held: Held, column: &Encoded<'_>) -> Option<String> {
         | (Stored::Text, Held::Integer | Held::Decimal | Held::Moment | Held::Day | Held::Uuid)
         | (Stored::Date, Held::Day) => Some(plain),
         (Stored::Decimal, Held::Decimal) => Some(decimal(engine, name, &plain)),
-        (Stored::Text, Held::Text) => Some(characters(engine, name, plain)),
+        (Stored::Text, Held::Text) => Some(characters(engine, column, plain)),
         (Stored::Text, Held::Bytes) if engine == Engine::MySql => Some(octets(name)),
         (Stored::Timestamp, Held::Moment | Held::MomentWithZone) => {
             Some(moment(engine, held, name, plain))
@@ -225,8 +222,11 @@ fn text(engine: Engine, held: Held, column: &Encoded<'_>) -> Option<String> {
 }
 
 /// Text in UTF-8, whatever the column's character set is.
-fn characters(engine: Engine, name: &str, plain: String) -> String {
+fn characters(engine: Engine, column: &Encoded<'_>, plain: String) -> String {
+    let name = &column.column;
     match engine {
+        // A conversion copies and checks each text, also from utf8mb4 to itself: as dear as all the rest.
+        Engine::MySql if column.is_utf8mb4 => format!("{name} COLLATE utf8mb4_bin"),
         // One explicit collation, so that texts of several collations can stand in one CONCAT.
         Engine::MySql => format!("CONVERT({name} USING utf8mb4) COLLATE utf8mb4_bin"),
         Engine::Postgres | Engine::Sqlite => plain,
@@ -239,7 +239,7 @@ fn uuid(engine: Engine, held: Held, column: &Encoded<'_>) -> Option<String> {
     match engine {
         Engine::MySql => {
             let text =
-                format!("LOWER(REPLACE({}, '-', ''))", characters(engine, name, String::new()));
+                format!("LOWER(REPLACE({}, '-', ''))", characters(engine, column, String::new()));
             Some(format!("(CASE WHEN OCTET_LENGTH({text}) = 32 THEN {text} END)"))
         }
         Engine::Postgres | Engine::Sqlite if held == Held::Bytes => None,

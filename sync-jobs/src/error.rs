@@ -255,6 +255,12 @@ impl SyncError {
         error.is_unique_violation()
     }
 
+    /// Whether the database refused a statement, and would again.
+    pub(crate) fn is_refused(&self) -> bool {
+        let Self::Statement { source, .. } = self else { return false };
+        matches!(source, sqlx::Error::Database(_)) && !is_transient(source)
+    }
+
     /// Whether a database could not be reached, as opposed to refusing what was asked.
     pub fn is_unreachable(&self) -> bool {
         match self {

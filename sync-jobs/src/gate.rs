@@ -104,6 +104,11 @@ impl Gate {
         self.budget.keys(wished, self.limit())
     }
 
+    /// Whether the rows per second are limited.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limit().is_some()
+    }
+
     /// These rows were read for a batch; those of a copy count.
     pub(crate) fn spend(&mut self, keys: usize, rows: &[KeyedRows], checkpoint: &Checkpoint) {
         if matches!(checkpoint, Checkpoint::Copy { .. }) {

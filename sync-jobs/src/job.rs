@@ -134,6 +134,12 @@ impl JobInner {
         Connection::open(&self.urls, self.to).await
     }
 
+    /// Bytes of rows that so many roots may have in memory.
+    pub(crate) fn bytes_max(&self, keys: usize) -> usize {
+        let limits = &self.spec.limits;
+        if keys <= 1 { limits.bytes_per_aggregate } else { limits.bytes_per_chunk }
+    }
+
     /// How long a lease lives, in milliseconds.
     pub(crate) fn ttl_ms(&self) -> u128 {
         self.spec.limits.lease_ttl.as_millis()

@@ -11,6 +11,7 @@
 
 mod aggregate;
 mod apply;
+mod bulk;
 mod cache;
 mod capture;
 mod conflict;

@@ -3,19 +3,22 @@
 //! A step is a listing, a chunk of the first copy, or a drain batch. During the first copy each chunk is
 //! followed by a drain batch of the same worker, so a chunk can never overwrite a newer change.
 //!
-//! What must stay true: the source is read in one snapshot per batch; the change rows of a batch are
-//! deleted after its commit and by their ids; after any error the session is dropped as a whole.
+//! What must stay true: the source is read in one snapshot per batch, and batches are written in the order of
+//! their snapshots; the change rows of a batch are deleted after its commit and by their ids; after any
+//! error the session is dropped as a whole.
 
+mod copy;
 mod pass;
+mod read;
 mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use banyan_cutover::{Fence, sql};
-use banyan_engine::{ChunkSizer, KeyedRows, RootKey};
+use banyan_cutover::sql;
+use banyan_engine::{ChunkSizer, RootKey};
 
-use crate::aggregate::{self, Tables};
+use crate::aggregate::Tables;
 use crate::apply::{Applied, Applier, Batch};
 use crate::connection::Connection;
 use crate::cursor;
@@ -33,6 +36,8 @@ use crate::shape::{self, TableShape};
 use crate::spec::CaptureMode;
 use crate::state::{Checkpoint, Lease, Phase, State, Written};
 use crate::verify;
+use copy::Chunk;
+use read::{Marked, Read, Reader};
 
 /// How often a running job looks whether its triggers are still there.
 const CAPTURE_CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -58,6 +63,8 @@ enum Tried {
 const JOINS_MAX: usize = 8;
 /// Roots that were changed on the target and are remembered at once.
 const FOREIGN_MAX: usize = 1_000;
+/// Chunks that are written with care after a bulk write was refused.
+const CAREFUL_CHUNKS: u8 = 16;
 
 /// One worker's session.
 pub(crate) struct Session<'p> {
@@ -70,8 +77,6 @@ pub(crate) struct Session<'p> {
     renewed: Instant,
     captured: Instant,
     state: State,
-    /// The target's fence when this session began: one that moved ends it.
-    fence: Option<Fence>,
     /// Whether the target has the triggers of the other direction.
     is_watched: bool,
     /// Source time at which the last listing of this session began.
@@ -84,6 +89,10 @@ pub(crate) struct Session<'p> {
     sizer: ChunkSizer,
     gate: Gate,
     changes_limit: usize,
+    /// The next chunk of the first copy, if it was read while the last one was written.
+    ahead: Option<Chunk>,
+    /// Chunks that are written with care, because a bulk write was refused.
+    careful: u8,
 }
 
 impl<'p> Session<'p> {
@@ -104,8 +113,8 @@ impl<'p> Session<'p> {
         let is_watched = install::is_watched(&job, &mut target).await?;
         let captured_by = job.state.capture(&mut target).await?;
         let lease = job.state.acquire(&mut target, holder, job.ttl_ms()).await?;
-        let state = job.state.load(&mut target).await?.ok_or_else(|| job.state.missing())?;
-        let fence = job.state.fence(&mut target).await?;
+        let mut state = job.state.load(&mut target).await?.ok_or_else(|| job.state.missing())?;
+        state.fence = job.state.fence(&mut target).await?;
         let limits = &job.spec.limits;
         let sizer =
             ChunkSizer::new(limits.keys_per_chunk, limits.keys_per_chunk_max, limits.chunk_target);
@@ -124,11 +133,12 @@ impl<'p> Session<'p> {
             renewed: Instant::now(),
             captured: Instant::now(),
             state,
-            fence,
             list: WorkList::new(job.state.list_name()),
             sizer,
             gate,
             changes_limit: limits.changes_per_batch,
+            ahead: None,
+            careful: 0,
             job,
         };
         session.watch().await?;
@@ -154,7 +164,6 @@ impl<'p> Session<'p> {
             Phase::List => self.list_roots().await,
             Phase::Copy => {
                 self.copy_chunk().await?;
-                self.drain().await?;
                 Ok(Step::Worked)
             }
             Phase::Drain => self.drain().await,
@@ -199,7 +208,9 @@ impl<'p> Session<'p> {
 
     async fn reload(&mut self) -> Result<(), SyncError> {
         let state = self.job.state.load(&mut self.target).await?;
-        self.state = state.ok_or_else(|| self.job.state.missing())?;
+        let state = state.ok_or_else(|| self.job.state.missing())?;
+        // The fence stays what it was when this session began: one that moved ends it.
+        self.state = State { fence: self.state.fence, ..state };
         Ok(())
     }
 
@@ -231,44 +242,6 @@ impl<'p> Session<'p> {
         Ok(())
     }
 
-    async fn copy_chunk(&mut self) -> Result<(), SyncError> {
-        self.publisher.state(JobState::Copying, None);
-        let cursor = self.state.cursor.clone();
-        let size = self.gate.keys(self.sizer.size());
-        let keys = self.list.next(&mut self.target, cursor.as_ref(), size).await?;
-        let Some(last) = keys.last().cloned() else {
-            return self.finish_copy().await;
-        };
-        let started = Instant::now();
-        self.reach(PausePoint::BeforeSnapshot).await;
-        self.source.begin_snapshot().await?;
-        let checkpoint = Checkpoint::Copy { cursor: last.clone(), roots: keys.len() };
-        match self.read_and_apply(&keys, &checkpoint).await? {
-            Tried::TooHeavy if self.sizer.too_heavy(keys.len()) => Ok(()),
-            Tried::TooHeavy => Err(self.too_large(&last)),
-            Tried::Applied(written) => {
-                self.sizer.observe(keys.len(), started.elapsed());
-                self.state.cursor = Some(last);
-                self.state.roots_done += i64::try_from(keys.len()).unwrap_or(0);
-                self.publisher.wrote(written, keys.len());
-                self.publisher.copied(self.state.roots_done, self.state.roots_total);
-                Ok(())
-            }
-        }
-    }
-
-    async fn finish_copy(&mut self) -> Result<(), SyncError> {
-        let done = Checkpoint::CopyDone;
-        let empty: Tables = self.shapes.iter().map(|_| KeyedRows::default()).collect();
-        self.apply(&[], &empty, &done).await?;
-        self.list.clear(&mut self.target).await?;
-        self.reload().await?;
-        if !install::has_marks(&self.job) && self.listed_ms > 0 {
-            self.caught_up(self.listed_ms);
-        }
-        Ok(())
-    }
-
     /// Applies what changed, as far as the job's mode can tell.
     async fn drain(&mut self) -> Result<Step, SyncError> {
         match self.job.spec.mode {
@@ -283,41 +256,42 @@ impl<'p> Session<'p> {
 
     /// Applies one batch of marks.
     async fn drain_marks(&mut self) -> Result<Step, SyncError> {
-        // The clock comes first: what commits after it may be in the snapshot, but need not be.
-        let clock_ms = self.source.clock_ms().await?;
-        self.reach(PausePoint::BeforeSnapshot).await;
-        self.source.begin_snapshot().await?;
-        let changes =
-            drain::read(&mut self.source, &self.job.spec.name, self.changes_limit).await?;
-        // After the marks were read: whatever is not among them was captured by these triggers.
-        if !self.is_captured().await? {
-            self.source.commit().await?;
+        // What was read ahead is older than what is read now, so it must not be written after it.
+        self.ahead = None;
+        let reader = Reader::of(&self.job, &self.shapes, self.changes_limit);
+        let marked = reader.begin(&mut self.source).await?;
+        self.source.commit().await?;
+        self.apply_marked(marked).await
+    }
+
+    /// Applies marks whose roots were read.
+    async fn apply_marked(&mut self, marked: Marked) -> Result<Step, SyncError> {
+        let Marked { clock_ms, changes, identity, read } = marked;
+        if !self.is_captured(identity).await? {
             return Ok(Step::Worked);
         }
         self.publisher.seen(clock_ms, changes.ids.len());
         if changes.ids.is_empty() {
-            self.source.commit().await?;
             self.caught_up(clock_ms);
             return Ok(Step::Idle);
         }
         if changes.truncated {
-            self.source.commit().await?;
             self.keep_lease().await?;
             self.target.run("ask for a new listing", &self.job.state.relist_sql()).await?;
             self.reload().await?;
             drain::delete(&mut self.source, &changes.ids).await?;
             return Ok(Step::Worked);
         }
-        self.drain_batch(&changes).await?;
+        self.drain_batch(&changes, read).await?;
         if changes.complete {
             self.caught_up(clock_ms);
         }
         Ok(Step::Worked)
     }
 
-    async fn drain_batch(&mut self, changes: &Changes) -> Result<(), SyncError> {
+    async fn drain_batch(&mut self, changes: &Changes, read: Read) -> Result<(), SyncError> {
         let checkpoint = Checkpoint::Drain { token: changes.token() };
-        let written = match self.read_and_apply(&changes.keys, &checkpoint).await? {
+        let written = match self.apply_read(&changes.keys, read, &checkpoint).await? {
             Tried::Applied(written) => written,
             Tried::TooHeavy if changes.keys.len() > 1 => {
                 self.changes_limit = (changes.ids.len() / 2).max(1);
@@ -360,13 +334,27 @@ impl<'p> Session<'p> {
         keys: &[RootKey],
         checkpoint: &Checkpoint,
     ) -> Result<Tried, SyncError> {
+        let read = self.read(keys).await?;
+        self.apply_read(keys, read, checkpoint).await
+    }
+
+    /// Reads the roots in the running snapshot and ends it.
+    async fn read(&mut self, keys: &[RootKey]) -> Result<Read, SyncError> {
+        let reader = Reader::of(&self.job, &self.shapes, self.changes_limit);
+        let read = reader.rows(&mut self.source, keys).await?;
+        self.source.commit().await?;
+        Ok(read)
+    }
+
+    /// Applies what a snapshot showed; roots that have to be applied with these are read in newer ones.
+    async fn apply_read(
+        &mut self,
+        keys: &[RootKey],
+        mut read: Read,
+        checkpoint: &Checkpoint,
+    ) -> Result<Tried, SyncError> {
         let mut keys = keys.to_vec();
         for _ in 0..JOINS_MAX {
-            let bytes_max = self.bytes_max(keys.len());
-            let (source, spec) = (&mut self.source, &self.job.spec);
-            let read =
-                aggregate::read_source(source, &self.shapes, &spec.key, &keys, bytes_max).await?;
-            self.source.commit().await?;
             let Ok(rows) = read else { return Ok(Tried::TooHeavy) };
             self.gate.spend(keys.len(), &rows, checkpoint);
             self.reach(PausePoint::AfterSourceRead).await;
@@ -376,9 +364,10 @@ impl<'p> Session<'p> {
                 // What holds the value has changed too, or it could not have been taken: a newer snapshot shows both.
                 Applied::Taken { by } => keys.extend(by),
             }
+            self.ahead = None;
             self.source.begin_snapshot().await?;
+            read = self.read(&keys).await?;
         }
-        self.source.commit().await?;
         Err(SyncError::ValueTaken { job: self.job.spec.name.clone() })
     }
 
@@ -388,31 +377,26 @@ impl<'p> Session<'p> {
         rows: &Tables,
         checkpoint: &Checkpoint,
     ) -> Result<Applied, SyncError> {
-        let applier = Applier {
-            job: &self.job,
-            state: &self.job.state,
-            lease: &self.lease,
-            fence: self.fence,
-            shapes: &self.shapes,
-            pause: self.job.ports.pause.as_ref(),
-            ttl_ms: self.job.ttl_ms(),
-            bytes_max: self.bytes_max(keys.len()),
-            is_watched: self.is_watched,
-        };
         let batch = Batch { keys, source: rows, checkpoint };
+        let (job, right) = (&self.job, (&self.lease, &self.state));
+        let applier = Applier {
+            is_watched: self.is_watched,
+            ..Applier::of(job, right, &self.shapes, keys.len())
+        };
         let applied = applier.apply(&mut self.target, &batch).await?;
-        if let Applied::Done { aside, .. } = applied {
-            self.renewed = Instant::now();
-            if aside > 0 {
-                self.count_conflicts().await?;
-            }
-        }
+        self.note(&applied).await?;
         Ok(applied)
     }
 
-    fn bytes_max(&self, keys: usize) -> usize {
-        let limits = &self.job.spec.limits;
-        if keys <= 1 { limits.bytes_per_aggregate } else { limits.bytes_per_chunk }
+    /// Keeps what an apply says beside its result.
+    async fn note(&mut self, applied: &Applied) -> Result<(), SyncError> {
+        let Applied::Done { aside, was_refused, .. } = applied else { return Ok(()) };
+        self.renewed = Instant::now();
+        self.careful = if *was_refused { CAREFUL_CHUNKS } else { self.careful.saturating_sub(1) };
+        if *aside > 0 {
+            self.count_conflicts().await?;
+        }
+        Ok(())
     }
 
     fn too_large(&self, key: &RootKey) -> SyncError {

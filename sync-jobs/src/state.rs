@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(crate) roots_done: i64,
     /// How often a new listing was asked for.
     pub(crate) relists: i64,
+    /// The fence under which the session applies, or not at all; it is read once, by [`StateRow::fence`].
+    pub(crate) fence: Option<Fence>,
 }
 
 /// A worker's right to write.
@@ -151,6 +153,7 @@ impl StateRow {
             roots_total: as_integer(total).unwrap_or(0),
             roots_done: as_integer(done).unwrap_or(0),
             relists: as_integer(relists).unwrap_or(0),
+            fence: None,
         }))
     }
 

@@ -45,9 +45,10 @@ impl Value {
             ColumnKind::Bytes => self.into_bytes().map(Self::Bytes).ok_or(refused),
             ColumnKind::Binary { length } => binary(self.into_bytes().ok_or(refused)?, length),
             ColumnKind::Bits { length } => self.bits(length, refused),
-            ColumnKind::Timestamp { digits } => {
-                time::timestamp(&self.into_text(refused)?, digits).map(Self::Text)
-            }
+            ColumnKind::Timestamp { digits } => match self.into_text(refused)? {
+                plain if time::is_plain_timestamp(&plain) => Ok(Self::Text(plain)),
+                other => time::timestamp(&other, digits).map(Self::Text),
+            },
             ColumnKind::Date => time::date(&self.into_text(refused)?).map(Self::Text),
             ColumnKind::Time { digits, span } => {
                 time::time(&self.into_text(refused)?, digits, span).map(Self::Text)

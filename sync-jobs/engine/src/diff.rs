@@ -7,6 +7,7 @@
 //! only; two source rows with one primary key are an error, because either could win.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::value::Value;
 
@@ -74,11 +75,13 @@ impl KeyedRows {
         if key.contains(&Value::Null) {
             return Err(RowsError::NullKey { key: key_text(&key) });
         }
-        if self.rows.contains_key(&key) {
-            return Err(RowsError::Twice { key: key_text(&key) });
+        match self.rows.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(row);
+                Ok(())
+            }
+            Entry::Occupied(place) => Err(RowsError::Twice { key: key_text(place.key()) }),
         }
-        self.rows.insert(key, row);
-        Ok(())
     }
 
     /// The rows in the order of their primary keys.

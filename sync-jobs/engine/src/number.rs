@@ -24,7 +24,12 @@ pub(crate) fn decimal(text: &str) -> Option<String> {
     let fraction = fraction.trim_end_matches('0');
     let dot = if fraction.is_empty() { "" } else { "." };
     let sign = if negative && (whole != "0" || !fraction.is_empty()) { "-" } else { "" };
-    Some(format!("{sign}{whole}{dot}{fraction}"))
+    // Not `format!`: this is asked of each decimal that is copied.
+    let mut plain = String::with_capacity(text.len() + 1);
+    for piece in [sign, whole, dot, fraction] {
+        plain.push_str(piece);
+    }
+    Some(plain)
 }
 
 /// Like [`decimal`], also for numbers with an exponent: `1.5e2` -> `150`.

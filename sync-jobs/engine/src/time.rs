@@ -88,6 +88,17 @@ pub(crate) fn timestamp(text: &str, digits: u8) -> Result<String, ValueError> {
     Ok(joined(&format!("{date} {seconds}"), fraction))
 }
 
+/// Whether the text is canonical in every timestamp column: an existing moment without a fraction. Most are.
+pub(crate) fn is_plain_timestamp(text: &str) -> bool {
+    let Some((date, clock)) = text.split_once(' ') else { return false };
+    is_digits_at(date, "dddd-dd-dd")
+        && is_digits_at(clock, "dd:dd:dd")
+        && day_of(date).is_some_and(|(year, month, _)| year > 0 && month > 0)
+        && clock.get(..2).is_some_and(|hours| hours < "24")
+        && clock.get(3..5).is_some_and(|minutes| minutes < "60")
+        && clock.get(6..).is_some_and(|seconds| seconds < "60")
+}
+
 /// The moment with at most `digits` digits of a second, rounded half up; other text as it is.
 pub(crate) fn timestamp_rounded(text: &str, digits: u8) -> String {
     let Ok((date, seconds, fraction)) = moment(text) else { return text.to_owned() };
@@ -289,6 +300,16 @@ mod tests {
         }
         assert_eq!(time_rounded("-00:59:59.96", 1), "-01:00:00");
         assert_eq!(time_rounded("838:00:00.25", 1), "838:00:00.3");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_looks_plain_is_canonical_as_it_is(
+            text in "[0-2]0[01][0-9]-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-6][0-9]:[0-6][0-9]"
+        ) {
+            let exact = timestamp(&text, 0);
+            proptest::prop_assert_eq!(is_plain_timestamp(&text), exact.as_deref() == Ok(&text));
+        }
     }
 
     #[test]

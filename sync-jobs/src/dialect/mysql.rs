@@ -1,6 +1,7 @@
 //! MariaDB and MySQL: row triggers, gap locks, sessions with settings.
 //!
-//! Text goes as `_utf8mb4 X'..'`, so no setting of the server can turn data into SQL.
+//! Text goes as `_utf8mb4 X'..'`, so no setting of the server can turn data into SQL. Plain ASCII text, which
+//! means the same under every setting, goes between quotes: half the bytes, and nothing to decode.
 //!
 //! What must stay true: an upsert is used only for rows known by primary key, because
 //! `ON DUPLICATE KEY UPDATE` matches any unique key; `REPLACE` is never used, it deletes children.
@@ -16,7 +17,9 @@ pub(crate) struct MySql;
 
 const KEY_TEXT: &str = "VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
 
-const SESSION: [&str; 3] = [
+const SESSION: [&str; 4] = [
+    // An address may name another character set; literals and results are UTF-8.
+    "SET NAMES utf8mb4",
     // NO_AUTO_VALUE_ON_ZERO: else a row with the key 0 would get another key.
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT,\
      NO_AUTO_VALUE_ON_ZERO', \
@@ -72,6 +75,11 @@ impl Dialect for MySql {
                 number if number.is_finite() => write_to(into, format_args!("{number:e}")),
                 _ => return Err(ValueError::Range { engine: "mysql" }),
             },
+            Value::Text(text) if is_plain(text) => {
+                into.push('\'');
+                into.push_str(text);
+                into.push('\'');
+            }
             Value::Text(text) => {
                 into.push_str("_utf8mb4 X'");
                 push_hex(text.as_bytes(), into);
@@ -308,6 +316,11 @@ impl MySql {
         );
         CaptureObject { name, table: capture.table.clone(), mark, create: vec![create] }
     }
+}
+
+/// Whether text is printable ASCII without quote and backslash.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\'' && byte != b'\\')
 }
 
 /// One key per row image, held in a variable: no derived table, no lock beyond the insert.

@@ -261,9 +261,48 @@ impl Dialect for Postgres {
         (format!("{insert} OVERRIDING SYSTEM VALUE VALUES "), on_conflict(self, target))
     }
 
+    fn copy_into(&self, target: &WriteTarget<'_>) -> Option<String> {
+        let columns: Vec<String> = target.columns.iter().map(|c| self.name(c)).collect();
+        Some(format!("COPY {} ({}) FROM STDIN", self.name(target.table), columns.join(", ")))
+    }
+
+    fn push_copied(&self, value: &Value, into: &mut String) -> Result<(), ValueError> {
+        match value {
+            Value::Null => into.push_str("\\N"),
+            Value::Bool(truth) => into.push(if *truth { 't' } else { 'f' }),
+            Value::Int(number) => write_to(into, format_args!("{number}")),
+            Value::Float(bits) => write_to(into, format_args!("{:?}", f64::from_bits(*bits))),
+            Value::Text(text) if text.contains('\0') => {
+                return Err(ValueError::Nul { engine: "postgres" });
+            }
+            Value::Text(text) => push_escaped(text, into),
+            Value::Bytes(bytes) => {
+                into.push_str("\\\\x");
+                push_hex(bytes, into);
+            }
+        }
+        Ok(())
+    }
+
     fn upsert_names_key(&self) -> bool {
         true
     }
+}
+
+/// Appends text for COPY: what could end a value, a row or the input is escaped.
+fn push_escaped(text: &str, into: &mut String) {
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(['\\', '\t', '\n', '\r']) {
+        into.push_str(before);
+        into.push_str(match rest.as_bytes().get(before.len()) {
+            Some(b'\t') => "\\t",
+            Some(b'\n') => "\\n",
+            Some(b'\r') => "\\r",
+            Some(_) | None => "\\\\",
+        });
+        rest = after;
+    }
+    into.push_str(rest);
 }
 
 impl Postgres {
@@ -337,5 +376,27 @@ impl Postgres {
             mark,
             create: vec![function, trigger, always],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copied_values_cannot_end_their_row_and_null_is_no_text() {
+        let copied = |value: Value| {
+            let mut text = String::new();
+            Postgres.push_copied(&value, &mut text).unwrap();
+            text
+        };
+        let text = |text: &str| copied(Value::Text(text.to_owned()));
+        assert_eq!(copied(Value::Null), r"\N");
+        assert_eq!(text(r"\N"), r"\\N");
+        assert_eq!(text(r"\."), r"\\.");
+        assert_eq!(text("a\tb\nc\rd\\"), r"a\tb\nc\rd\\");
+        assert_eq!(text("é'\""), "é'\"");
+        assert_eq!(copied(Value::Bytes(vec![0xab])), r"\\xAB");
+        assert!(Postgres.push_copied(&Value::Text("\0".to_owned()), &mut String::new()).is_err());
     }
 }

@@ -14,8 +14,7 @@ use crate::metric;
 impl Session<'_> {
     /// Whether the triggers are the ones that the target was filled by. Others have missed changes: then everything is
     /// compared again.
-    pub(super) async fn is_captured(&mut self) -> Result<bool, SyncError> {
-        let identity = install::check_capture(&self.job, &mut self.source).await?;
+    pub(super) async fn is_captured(&mut self, identity: String) -> Result<bool, SyncError> {
         if self.captured_by.as_deref() == Some(identity.as_str()) {
             return Ok(true);
         }

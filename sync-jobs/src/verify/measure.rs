@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use banyan_engine::{LaneAdder, Lanes, RootKey, Value};
+use banyan_engine::{ColumnKind, LaneAdder, Lanes, RootKey, Value};
 use futures_util::StreamExt;
 
 use super::HashedHere;
@@ -17,7 +17,7 @@ use crate::encode::{self, Encoded};
 use crate::error::SyncError;
 use crate::job::JobInner;
 use crate::select;
-use crate::shape::TableShape;
+use crate::shape::{ColumnShape, TableShape};
 
 /// The lanes of some roots, one per table in the order of the job.
 pub(super) type TableLanes = Vec<Lanes>;
@@ -82,8 +82,16 @@ impl Measure {
             let found = if encode::has_lanes(engine) {
                 if shape.is_plain() {
                     let given = at.described("look at result types", &select).await?;
-                    let types: Vec<String> = given.into_iter().map(|column| column.wire).collect();
-                    way(engine, at, shape, &types)
+                    let utf8mb4 = utf8mb4(engine, at, shape, &select).await?;
+                    let given: Vec<Given> = given
+                        .into_iter()
+                        .enumerate()
+                        .map(|(n, column)| Given {
+                            wire: column.wire,
+                            is_utf8mb4: utf8mb4.get(n).copied().unwrap_or(false),
+                        })
+                        .collect();
+                    way(engine, at, shape, &given)
                 } else {
                     Err("its rows are not compared as they are stored".to_owned())
                 }
@@ -196,22 +204,56 @@ fn act(shape: &TableShape) -> String {
     format!("sum the row hashes of table `{}`", shape.spec.name)
 }
 
+/// What a column of a select is.
+struct Given {
+    /// The type that the driver reports.
+    wire: String,
+    is_utf8mb4: bool,
+}
+
+/// Which columns of a select MariaDB/MySQL holds in utf8mb4; the other engines have one character set.
+async fn utf8mb4(
+    engine: Engine,
+    at: &mut Connection,
+    shape: &TableShape,
+    select: &str,
+) -> Result<Vec<bool>, SyncError> {
+    if engine != Engine::MySql {
+        return Ok(Vec::new());
+    }
+    // The other kinds have no characters, or are hashed here: they may not even have a name in the select.
+    let charset = |column: &ColumnShape| {
+        if matches!(column.kind, ColumnKind::Text { .. } | ColumnKind::Uuid) {
+            format!("CHARSET(MAX(q.{}))", at.dialect.name(&column.name))
+        } else {
+            "''".to_owned()
+        }
+    };
+    let names: Vec<String> = shape.columns.iter().map(charset).collect();
+    // An aggregate of no row has a type all the same, and reads none.
+    let sql = format!("SELECT {} FROM ({select}) AS q WHERE FALSE", names.join(", "));
+    let rows = at.rows("look at character sets", sql).await?;
+    let is_utf8mb4 = |value: &Value| as_text(value).as_deref() == Some("utf8mb4");
+    Ok(rows.first().map(|row| row.iter().map(is_utf8mb4).collect()).unwrap_or_default())
+}
+
 /// How the database measures a table, or why it cannot.
 fn way(
     engine: Engine,
     at: &Connection,
     shape: &TableShape,
-    types: &[String],
+    given: &[Given],
 ) -> Result<Way, String> {
     let columns: Vec<Encoded<'_>> = shape
         .columns
         .iter()
-        .zip(types)
-        .map(|(column, reported)| Encoded {
+        .zip(given)
+        .map(|(column, given)| Encoded {
             column: format!("q.{}", at.dialect.name(&column.name)),
-            reported,
+            reported: &given.wire,
             kind: column.kind,
             round: column.round,
+            is_utf8mb4: given.is_utf8mb4,
         })
         .collect();
     let root = columns.get(shape.root).and_then(|column| encode::root(engine, column));
@@ -219,7 +261,7 @@ fn way(
         Ok(hash) => Ok(Way { hash: Some(hash), root }),
         Err(position) => {
             let name = shape.columns.get(position).map_or("", |column| column.name.as_str());
-            let reported = types.get(position).map_or("", String::as_str);
+            let reported = given.get(position).map_or("", |given| given.wire.as_str());
             let kind = shape.columns.get(position).map_or("", |column| column.kind.as_str());
             Err(format!("column `{name}` ({reported} for {kind}) has no encoding in its SQL"))
         }

@@ -19,6 +19,7 @@ macro_rules! on_each {
 }
 
 mod conflict;
+mod copying;
 mod db;
 mod faults;
 mod fence;

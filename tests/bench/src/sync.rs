@@ -26,6 +26,9 @@ pub(crate) struct SyncArgs {
     /// Seconds to wait before each case for the machine to become quiet
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=600))]
     wait: u64,
+    /// Only cases whose name has this text; `banyan` shows the memory of copy and verify for any number of rows
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
@@ -56,6 +59,8 @@ struct Report {
     optimised_build: bool,
     rows: u32,
     busy_starts: u32,
+    /// Peak of this process, which runs Banyan's cases itself and the others as children.
+    peak_memory_mib: Option<u64>,
     groups: Vec<Group>,
     not_run: Vec<String>,
 }
@@ -81,6 +86,7 @@ async fn measure(args: &SyncArgs) -> Result<(), BenchError> {
         optimised_build: !cfg!(debug_assertions),
         rows: args.rows,
         busy_starts: bench.busy_starts,
+        peak_memory_mib: peak_memory_mib(),
         groups: bench.groups(),
         not_run: bench.not_run,
     };
@@ -110,6 +116,9 @@ impl Bench<'_> {
         work: impl AsyncFnOnce() -> Result<(), BenchError>,
     ) -> Result<(), BenchError> {
         if self.not_run.iter().any(|reason| reason.starts_with(&format!("{group}, {case}:"))) {
+            return Ok(());
+        }
+        if self.args.only.as_ref().is_some_and(|only| !case.contains(only.as_str())) {
             return Ok(());
         }
         say::progress(u64::from(round), u64::from(self.args.rounds), &format!("{group}, {case}"));
@@ -162,6 +171,14 @@ impl Bench<'_> {
             })
             .collect()
     }
+}
+
+/// As Linux counts it.
+fn peak_memory_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1_024)
 }
 
 fn middle(mut numbers: Vec<f64>) -> f64 {

@@ -33,6 +33,9 @@ pub(super) fn print(report: &Report, json: bool) -> Result<(), BenchError> {
     for reason in &report.not_run {
         line(&mut text, &format!("not run: {reason}"));
     }
+    if let Some(peak) = report.peak_memory_mib {
+        line(&mut text, &format!("peak memory of this process, with Banyan's cases: {peak} MiB"));
+    }
     if report.busy_starts > 0 {
         line(&mut text, &format!("{} cases began on a busy machine", report.busy_starts));
     }

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 const MARIADB: &str = "verify MariaDB = MariaDB";
 const POSTGRES: &str = "verify MariaDB = Postgres";
 const SCAN: &str = "one COUNT, SUM(md5 lanes) scan per side, at once";
-const RELADIFF: &str = "reladiff";
+/// Two of one family and one command line: data-diff is not maintained since 2024, reladiff goes on from it.
+const DIFF_TOOLS: [&str; 2] = ["reladiff", "data-diff"];
 
 /// The least that a checksum tool has to do.
 const MY_LANES: &str = "SELECT COUNT(*), SUM(CAST(CONV(SUBSTR(h, 1, 15), 16, 10) AS UNSIGNED)), \
@@ -34,7 +35,7 @@ pub(super) async fn round(
     bench.case(round, (MARIADB, SCAN), async || shell(&["mariadb"], &both).await.map(drop)).await?;
     checksum(bench, world, round).await?;
     let address = |database: &str| format!("mysql://root@127.0.0.1:{my}/{database}");
-    reladiff(bench, round, MARIADB, [&address("source"), &address("target")]).await?;
+    diff_tools(bench, round, MARIADB, [&address("source"), &address("target")]).await?;
     job.uninstall(true).await.map_err(failed("uninstall"))?;
 
     let job = filled(world, Target::Postgres).await?;
@@ -47,7 +48,7 @@ pub(super) async fn round(
         .case(round, (POSTGRES, SCAN), async || shell(&["mariadb", "psql"], &both).await.map(drop))
         .await?;
     let postgres = format!("postgresql://postgres@127.0.0.1:{pg}/postgres");
-    reladiff(bench, round, POSTGRES, [&address("source"), &postgres]).await?;
+    diff_tools(bench, round, POSTGRES, [&address("source"), &postgres]).await?;
     job.uninstall(true).await.map_err(failed("uninstall")).map(drop)
 }
 
@@ -88,14 +89,17 @@ async fn checksum(bench: &mut Bench<'_>, world: &World, round: u32) -> Result<()
         .await
 }
 
-async fn reladiff(
+async fn diff_tools(
     bench: &mut Bench<'_>,
     round: u32,
     group: &'static str,
     [left, right]: [&str; 2],
 ) -> Result<(), BenchError> {
-    let line = format!(
-        "reladiff {left} items {right} items -k id -c owner_id -c title -c body -c amount -c made_at -c flag --stats"
-    );
-    bench.case(round, (group, RELADIFF), async || shell(&[RELADIFF], &line).await.map(drop)).await
+    for tool in DIFF_TOOLS {
+        let line = format!(
+            "{tool} {left} items {right} items -k id -c owner_id -c title -c body -c amount -c made_at -c flag --stats"
+        );
+        bench.case(round, (group, tool), async || shell(&[tool], &line).await.map(drop)).await?;
+    }
+    Ok(())
 }
