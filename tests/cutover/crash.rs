@@ -92,18 +92,18 @@ fn crash(world: &mut World, step: &str, victim: &'static str, aborts: bool) -> S
         world.kill(victim);
         world.start_part(victim);
     }
-    let word = if aborts { "--abort" } else { "--resume" };
-    let mut word = word;
+    let mut word = if aborts { "--abort" } else { "--resume" };
     let mut last = String::new();
-    wait_until(&format!("{word} after {step} and {victim}"), || {
+    wait_until(&format!("{word} after {step} and {victim}: {last}"), || {
         let output = world.output(&["context", "cutover", "messages", word], &[]);
         last = String::from_utf8_lossy(&output.stderr).into_owned();
-        let (_, stage) = world.standing();
-        if last.contains("too_late") || last.contains("is decided") {
+        if last.contains("is decided") {
             word = "--resume";
+            return false;
         }
-        stage == "steady"
+        output.status.code() == Some(0) || last.contains("was given up")
     });
+    assert_eq!(world.standing().1, "steady", "{last}");
     let (owner, _) = world.standing();
     format!("{word}: {owner} owns it")
 }

@@ -251,8 +251,16 @@ impl World {
         });
     }
 
-    /// All public events of the context so far, in their order; ends when none came for two seconds.
+    /// All public events of the context so far, in their order; ends when nothing waits in the outbox and none came for three
+    /// seconds.
     pub(crate) async fn public(&self) -> Vec<Public> {
+        // After a kill of the service its next relay waits until the lease of the dead one has ended.
+        wait_until("the outbox to be empty", || {
+            let status = self.folder.json(&["events", "outbox", "status"]);
+            let outboxes = status["outboxes"].as_array().unwrap().iter();
+            let contexts = outboxes.flat_map(|outbox| outbox["contexts"].as_array().unwrap());
+            contexts.into_iter().all(|context| context["ready"] == 0 && context["waiting"] == 0)
+        });
         let mut consumer = self.watcher.consume(WATCHER, 512).await.unwrap();
         let mut events = Vec::new();
         while let Ok(Ok(delivery)) =
@@ -262,6 +270,14 @@ impl World {
             consumer.ack_through(delivery.tag).await.unwrap();
         }
         events
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.keep();
+        }
     }
 }
 

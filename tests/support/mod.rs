@@ -26,6 +26,12 @@ impl Folder {
         folder
     }
 
+    /// Leaves the folder where it is, for a look at what a failed test left.
+    pub(crate) fn keep(&mut self) {
+        self.directory.disable_cleanup(true);
+        eprintln!("kept: {}", self.path().display());
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }

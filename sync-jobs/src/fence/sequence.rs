@@ -49,7 +49,8 @@ impl ContextFence {
         let mut at = self.connect().await?;
         let mut next = Vec::with_capacity(columns.len());
         for column in columns {
-            next.push(self.next_id(&mut at, column).await?);
+            let (counter, free) = self.next_id(&mut at, column).await?;
+            next.push(counter.max(free));
         }
         Ok(next)
     }
@@ -62,19 +63,22 @@ impl ContextFence {
         let mut at = self.connect().await?;
         let mut raised = Vec::with_capacity(wanted.len());
         for (column, least) in wanted {
-            let before = self.next_id(&mut at, column).await?;
-            if before < *least {
+            let (before, free) = self.next_id(&mut at, column).await?;
+            let least = (*least).max(free);
+            // The counter itself counts: on Postgres rows with ids of their own, as the sync brings them, do not move it.
+            if before < least {
                 let (table, of) = self.split(column)?;
-                for sql in raise_sql(&at, table, of, *least) {
+                for sql in raise_sql(&at, table, of, least) {
                     at.run("raise an id counter", &sql).await?;
                 }
             }
-            raised.push(Raised { column: (*column).to_owned(), before, now: before.max(*least) });
+            raised.push(Raised { column: (*column).to_owned(), before, now: before.max(least) });
         }
         Ok(raised)
     }
 
-    async fn next_id(&self, at: &mut Connection, column: &str) -> Result<i64, SyncError> {
+    /// What the counter would give next, and the first id above all rows.
+    async fn next_id(&self, at: &mut Connection, column: &str) -> Result<(i64, i64), SyncError> {
         let (table, of) = self.split(column)?;
         let sql = match at.engine() {
             Engine::Sqlite => sqlite_counter(table),
@@ -91,7 +95,7 @@ impl ContextFence {
         let (of, table) = (at.dialect.name(of), at.dialect.name(table));
         let highest = format!("SELECT COALESCE(MAX({of}), 0) + 1 FROM {table}");
         let highest = at.integer("read the highest id", highest).await?.unwrap_or(1);
-        Ok(counter.max(highest))
+        Ok((counter, highest))
     }
 
     fn split<'a>(&self, column: &'a str) -> Result<(&'a str, &'a str), SyncError> {

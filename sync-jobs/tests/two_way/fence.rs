@@ -198,6 +198,13 @@ async fn counters(db: Db) {
     // An explicit id above the counter counts too: the sync brings such rows.
     client.run("INSERT INTO things (id, name) VALUES (500, 'e')").await;
     assert_eq!(fence.next_ids(&["things.id"]).await.unwrap(), [501]);
+    fence.raise(&[("things.id", 501)]).await.unwrap();
+    client.run("INSERT INTO things (name) VALUES ('f')").await;
+    assert_eq!(
+        client.number("SELECT id FROM things WHERE name = 'f'").await,
+        501,
+        "not given twice"
+    );
     let error = fence.next_ids(&["conversations.user_low"]).await.unwrap_err().to_string();
     assert!(error.contains("conversations.user_low"), "{error}");
 }
