@@ -82,6 +82,9 @@ pub(crate) struct CutoverArgs {
     /// Give up a switch that is not decided
     #[arg(long)]
     pub(crate) abort: bool,
+    /// Judge the shadow gate by what was seen since: `24h`, `2014-06-12T10:00:00Z`, or Unix milliseconds
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
     /// Override failed checks; needs --reason
     #[arg(long)]
     pub(crate) force: bool,

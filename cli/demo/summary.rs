@@ -25,6 +25,8 @@ pub(crate) struct Summary {
     compared: u64,
     /// Confirmed mismatches among them.
     mismatches: u64,
+    /// For how long writes were held at each change of the owner, in ms.
+    switches: Vec<u64>,
     synced_rows: u64,
     drift: bool,
     events: EventCounts,
@@ -41,8 +43,8 @@ pub(crate) struct Cause {
     pub(crate) count: u64,
 }
 
-/// Committed by the monolith against public.
-#[derive(Debug, Serialize)]
+/// Committed by the owner against public.
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct EventCounts {
     committed: u64,
     public: u64,
@@ -52,20 +54,23 @@ pub(crate) struct EventCounts {
 }
 
 /// What the walk knows itself.
+#[derive(Debug, Default)]
 pub(crate) struct Walked {
     pub(crate) seconds: u64,
     pub(crate) flips: u32,
     pub(crate) causes: Vec<Cause>,
     pub(crate) compared: u64,
     pub(crate) mismatches: u64,
+    /// For how long writes were held at each change of the owner, in ms.
+    pub(crate) switches: Vec<u64>,
     pub(crate) synced_rows: u64,
     pub(crate) drift: bool,
     pub(crate) events: EventCounts,
     pub(crate) consumers: ConsumerCounts,
 }
 
-/// What the consumers made, against what the monolith committed.
-#[derive(Debug, Serialize)]
+/// What the consumers made, against what the owner committed.
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct ConsumerCounts {
     /// Messages sent to somebody else than their sender.
     sent_to_others: u64,
@@ -81,6 +86,10 @@ pub(crate) struct ConsumerCounts {
     wrong_counts: u64,
     /// Messages that either put aside as unreadable.
     poison: u64,
+}
+
+fn list(numbers: &[u64]) -> String {
+    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl EventCounts {
@@ -150,6 +159,7 @@ impl Summary {
             causes: walked.causes,
             compared: walked.compared,
             mismatches: walked.mismatches,
+            switches: walked.switches,
             synced_rows: walked.synced_rows,
             drift: walked.drift,
             events: walked.events,
@@ -164,6 +174,7 @@ impl Summary {
             && self.requests > 0
             && self.causes.len() == 4
             && self.mismatches == 0
+            && self.switches.len() == 3
             && !self.drift
             && self.events.is_exact()
             && self.consumers.is_exact()
@@ -172,9 +183,9 @@ impl Summary {
     fn counted_remark(&self) -> String {
         let ConsumerCounts { to_count, wrong_counts, .. } = self.consumers;
         match wrong_counts {
-            0 => "by stats, each day and type equal to the monolith's audits".to_owned(),
+            0 => "by stats, each day and type equal to what the owner committed".to_owned(),
             wrong => format!(
-                "by stats, of {} in the monolith's audits; {} days and types differ",
+                "by stats, of {} committed; {} days and types differ",
                 thousands(to_count),
                 thousands(wrong)
             ),
@@ -203,6 +214,11 @@ impl Summary {
             row("defects found", n(self.causes.len() as u64), "of the 4 that were planted"),
             row("compared", n(self.compared), "without defects, while writes went on"),
             row("mismatches", n(self.mismatches), "confirmed among those"),
+            row(
+                "switches",
+                n(self.switches.len() as u64),
+                &format!("of all writes; held for {} ms, none refused", list(&self.switches)),
+            ),
             row("synced", n(self.synced_rows), "rows copied before traffic"),
             row(
                 "drift",
@@ -213,7 +229,7 @@ impl Summary {
                 "events",
                 n(self.events.committed),
                 &format!(
-                    "committed by the monolith; public: {} ({} missing, {} duplicated)",
+                    "committed by the owner; public: {} ({} missing, {} duplicated)",
                     n(self.events.public),
                     n(self.events.missing),
                     n(self.events.duplicated)

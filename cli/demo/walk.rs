@@ -1,12 +1,12 @@
-//! The walk: legacy, shadow with defects, shadow without, canary, new, rollback, new.
+//! The walk: legacy, shadow with defects, shadow without, canary, new, rollback, new; then the writes there, back, there.
 //!
 //! Owns the order of the steps and what each waits for. What must stay true: each wait is for evidence, has
 //! a bound, and fails by name.
 
 use super::Size;
 use super::effect;
-use super::process::trouble;
-use super::summary::{Cause, ConsumerCounts, EventCounts, Summary};
+use super::process::{Answer, trouble};
+use super::summary::{Cause, ConsumerCounts, EventCounts, Summary, Walked};
 use super::tale::Tale;
 use super::world::World;
 use crate::config;
@@ -59,10 +59,12 @@ impl<'w> Walk<'w> {
     pub(crate) async fn whole(&mut self) -> Result<Summary, Failure> {
         let eyes = self.open_eyes().await?;
         let causes = self.find_defects(&eyes).await?;
-        let (compared, mismatches) = self.pass_the_gate(&eyes).await?;
+        let (compared, mismatches, since) = self.pass_the_gate(&eyes).await?;
         self.ramp().await?;
         self.roll_back_and_forward().await?;
-        self.finish(&eyes, causes, compared, mismatches).await
+        let switches = self.switch_the_context(&since).await?;
+        self.finish(&eyes, Walked { causes, compared, mismatches, switches, ..Walked::default() })
+            .await
     }
 
     async fn open_eyes(&mut self) -> Result<Eyes, Failure> {
@@ -105,7 +107,7 @@ impl<'w> Walk<'w> {
         Ok(causes(&summary))
     }
 
-    async fn pass_the_gate(&mut self, eyes: &Eyes) -> Result<(u64, u64), Failure> {
+    async fn pass_the_gate(&mut self, eyes: &Eyes) -> Result<(u64, u64, String), Failure> {
         self.tale.heading("The service without its defects");
         self.world.start_messages(false).await?;
         let since = next_second() + 1_000;
@@ -128,7 +130,8 @@ impl<'w> Walk<'w> {
         let sum = |count: fn(&banyan_control::shadow::EndpointShadow) -> u64| -> u64 {
             summary.endpoints.values().map(count).sum()
         };
-        Ok((sum(|e| e.outcomes.compared()), sum(|e| e.outcomes.confirmed())))
+        let counted = (sum(|e| e.outcomes.compared()), sum(|e| e.outcomes.confirmed()));
+        Ok((counted.0, counted.1, since.to_string()))
     }
 
     async fn ramp(&mut self) -> Result<(), Failure> {
@@ -163,36 +166,93 @@ impl<'w> Walk<'w> {
         Ok(())
     }
 
-    async fn finish(
-        &mut self,
-        eyes: &Eyes,
-        causes: Vec<Cause>,
-        compared: u64,
-        mismatches: u64,
-    ) -> Result<Summary, Failure> {
+    /// Writes, events and sync of the whole context: there, back with what was written meanwhile, and there again.
+    async fn switch_the_context(&mut self, since: &str) -> Result<Vec<u64>, Failure> {
+        self.tale.heading("The cutover: writes, events and sync move together, under traffic");
+        let run =
+            async |world: &World, words: &[&str], exit| world.launcher.expect(words, exit).await;
+        run(self.world, &["sync", "install", "--execute"], 0).await?;
+        let fences =
+            run(self.world, &["context", "fence", "install", "messages", "--execute"], 0).await?;
+        self.tale.say(&format!(
+            "fences: {} triggers now refuse a write on the side that does not own the context",
+            fences.stdout.lines().filter(|line| line.starts_with("made trigger")).count()
+        ));
+        let compared = run(self.world, &["sync", "verify", "messages"], 0).await?;
+        self.tale.command(&compared, 6);
+        let plan =
+            run(self.world, &["context", "cutover", "messages", "--since", since], 1).await?;
+        self.tale.command(&plan, 24);
+        let mut holds = Vec::new();
+        let there = [
+            "context",
+            "cutover",
+            "messages",
+            "--execute",
+            "--since",
+            since,
+            "--reason",
+            "the writes",
+            "--as",
+            "demo",
+        ];
+        holds.push(self.switch(&there).await?);
+        self.let_traffic_pass().await?;
+        let drill = run(self.world, &["context", "drill", "messages"], 0).await?;
+        self.tale.say("would a rollback succeed now?");
+        self.tale.command(&drill, 24);
+        self.tale.heading("And back, with everything that was written meanwhile");
+        let back = ["rollback", "messages", "--reason", "drill", "--as", "oncall"];
+        holds.push(self.switch(&back).await?);
+        self.let_traffic_pass().await?;
+        self.tale.heading("And there for good");
+        holds.push(self.switch(&there).await?);
+        self.let_traffic_pass().await?;
+        Ok(holds)
+    }
+
+    /// One change of the owner; answers for how long writes were held, in ms.
+    async fn switch(&mut self, words: &[&str]) -> Result<u64, Failure> {
+        let done = self.world.launcher.expect(words, 0).await?;
+        self.flips += 1;
+        self.tale.command(&done, 8);
+        let hold = done.stdout.lines().find_map(|line| line.trim().strip_prefix("hold"));
+        let hold = hold.and_then(|text| text.split_whitespace().next());
+        hold.and_then(|ms| ms.parse().ok())
+            .ok_or_else(|| trouble("the switch did not say for how long writes were held"))
+    }
+
+    async fn finish(&mut self, eyes: &Eyes, walked: Walked) -> Result<Summary, Failure> {
         self.tale.heading("Traffic ends; is everything where it belongs?");
         let traffic = self.world.end_traffic().await?;
         let events = self.count_events(eyes).await?;
         let consumers = self.count_effects().await?;
-        let verify = self.world.launcher.run(&["sync", "verify"]).await?;
+        let verify = self.compare_both().await?;
         self.tale.command(&verify, 12);
         let status = self.world.launcher.run(&["events", "status"]).await?;
         self.tale.command(&status, 12);
         let rows = self.synced_rows(eyes).await?;
         Ok(Summary::new(
             &traffic,
-            super::summary::Walked {
+            Walked {
                 seconds: self.started.elapsed().as_secs(),
                 flips: self.flips,
-                causes,
-                compared,
-                mismatches,
                 synced_rows: rows,
                 drift: verify.exit != 0,
                 events,
                 consumers,
+                ..walked
             },
         ))
+    }
+
+    /// Both jobs in the direction of their owners: the service owns the messages, the monolith the people.
+    async fn compare_both(&mut self) -> Result<Answer, Failure> {
+        let people = self.world.launcher.run(&["sync", "verify", "people"]).await?;
+        if people.exit != 0 {
+            return Ok(people);
+        }
+        self.world.launcher.run(&["sync", "verify", "messages", "--to", "legacy"]).await
     }
 
     /// Flips every read endpoint.
@@ -265,11 +325,13 @@ impl<'w> Walk<'w> {
 
     /// Compares what the monolith committed with what is public.
     async fn count_events(&mut self, eyes: &Eyes) -> Result<EventCounts, Failure> {
-        let committed = fixture_mothership::committed_events(&self.world.places.legacy_database)
-            .await
-            .map_err(|error| {
-                trouble("cannot count the monolith's events").because(error.to_string())
-            })?;
+        let mut committed =
+            fixture_mothership::committed_events(&self.world.places.legacy_database)
+                .await
+                .map_err(|error| {
+                    trouble("cannot count the monolith's events").because(error.to_string())
+                })?;
+        committed.extend(self.announced().await?.into_iter().map(|event| event.id));
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         let mut consumer =
             eyes.broker.consume(WATCHER, 256).await.map_err(|error| {
@@ -297,12 +359,23 @@ impl<'w> Walk<'w> {
         Ok(EventCounts::compare(&committed, &seen))
     }
 
+    /// What the service announced while it owned the context.
+    async fn announced(&self) -> Result<Vec<fixture_messages::Announced>, Failure> {
+        fixture_messages::committed(&self.world.places.new_database).await.map_err(|error| {
+            trouble("cannot count the service's events").because(error.to_string())
+        })
+    }
+
     /// Holds what the consumers made against what the monolith committed; waits for them to catch up.
     async fn count_effects(&mut self) -> Result<ConsumerCounts, Failure> {
         let database = &self.world.places.legacy_database;
-        let committed = fixture_mothership::committed(database).await.map_err(|error| {
+        let mut committed = fixture_mothership::committed(database).await.map_err(|error| {
             trouble("cannot count the monolith's changes").because(error.to_string())
         })?;
+        for event in self.announced().await? {
+            *committed.by_day.entry((event.day, event.kind)).or_default() += 1;
+            committed.sent_to_others += u64::from(event.is_sent_to_other);
+        }
         let deadline = Instant::now() + CATCH_UP_MAX;
         loop {
             let effects = effect::of(self.world).await?;

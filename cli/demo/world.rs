@@ -203,6 +203,8 @@ impl World {
             &format!("127.0.0.1:{}", self.ports.messages),
             "--database",
             &self.places.new_database,
+            "--broker",
+            &self.places.broker,
             "--secret",
             SECRET,
             "--ready-file",

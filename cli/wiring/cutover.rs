@@ -20,9 +20,16 @@ use banyan_sync_jobs::{
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// Comparisons before the hold, so that the one during it is short.
+const CATCH_UP_ROUNDS: usize = 3;
+/// So few aggregates are compared within the hold without a further round before it.
+const FEW_ROOTS: u64 = 50;
+/// Under constant writes some marks always wait; so few are moved within the hold.
+const FEW_MARKS: u64 = 100;
 /// How often a wait for the sync looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Differing aggregates and conflicts that are named at most.
@@ -34,6 +41,8 @@ pub(crate) struct World<'a> {
     pub(crate) context: ContextName,
     pub(crate) store: Arc<dyn ControlStore>,
     pub(crate) actor: Actor,
+    /// Only shadow evidence since then counts for the gate.
+    pub(crate) evidence_since: Option<String>,
     legacy: ContextFence,
     new: ContextFence,
     /// The context's jobs in both directions.
@@ -42,6 +51,9 @@ pub(crate) struct World<'a> {
     forwarder: Option<ForwarderConfig>,
     /// Looks at the jobs of the direction that is being drained, kept while clients wait.
     looks: Mutex<Vec<JobWatch>>,
+    /// Lines on their way to the audit.
+    audit: mpsc::UnboundedSender<Line>,
+    written: Mutex<Option<JoinHandle<u32>>>,
     /// Where a crash test wants the process to stop.
     halt_at: Option<String>,
 }
@@ -62,19 +74,34 @@ impl<'a> World<'a> {
         let has_events = events.is_some_and(|places| !places.events.is_empty());
         let forwarder = events::settings(config)
             .filter(|settings| has_events && settings.insertion != Insertion::Tap);
+        let (audit, lines) = mpsc::unbounded_channel();
+        let written = tokio::spawn(write(store.clone(), context.clone(), lines));
         Some(Self {
             config,
             context: context.clone(),
             store,
             actor,
+            evidence_since: None,
             legacy: fence(Side::Legacy),
             new: fence(Side::New),
             sequences: config.contexts.get(context).map_or(&[], |places| &places.sequences),
             jobs,
+            audit,
+            written: Mutex::new(Some(written)),
             forwarder,
             looks: Mutex::default(),
             halt_at: std::env::var("BANYAN_TEST_HALT_AT").ok(),
         })
+    }
+
+    /// Waits until the audit has every line; says how many it lacks.
+    pub(crate) async fn written(mut self) -> u32 {
+        let (closed, _) = mpsc::unbounded_channel();
+        drop(std::mem::replace(&mut self.audit, closed));
+        match self.written.lock().await.take() {
+            Some(writing) => writing.await.unwrap_or(0),
+            None => 0,
+        }
     }
 
     /// The fence of one side.
@@ -96,10 +123,10 @@ impl<'a> World<'a> {
         Actor { at_ms: control::now_ms(), ..self.actor.clone() }
     }
 
-    /// Waits until nothing is pending toward a side. A living worker does it; without one it is done here.
-    async fn settle(&self, to: Side, end: Instant) -> Result<Drained, PortError> {
+    /// Waits until at most so many marks are pending toward a side. A living worker does it; without one it is done here.
+    async fn settle(&self, to: Side, end: Instant, few: u64) -> Result<Drained, PortError> {
         let mut looks = self.looks.lock().await;
-        let drained = self.drain_by(to, end, &mut looks).await;
+        let drained = self.drain_by(to, end, few, &mut looks).await;
         if drained.is_err() {
             looks.clear();
         }
@@ -110,6 +137,7 @@ impl<'a> World<'a> {
         &self,
         to: Side,
         end: Instant,
+        few: u64,
         looks: &mut Vec<JobWatch>,
     ) -> Result<Drained, PortError> {
         let failed = |error: SyncError| sync_error(to, &error);
@@ -136,7 +164,7 @@ impl<'a> World<'a> {
                     ));
                 }
                 rows += found.rows;
-                let open = found.pending + u64::from(!found.copied);
+                let open = found.pending + if found.copied { 0 } else { few + 1 };
                 if open > 0 && found.worker.is_none() {
                     run_once(job, end).await.map_err(failed)?;
                     continue;
@@ -145,7 +173,7 @@ impl<'a> World<'a> {
             }
             drained.pending = pending;
             drained.rows = rows.saturating_sub(*before.get_or_insert(rows));
-            if pending == 0 || !drained.conflicts.is_empty() || Instant::now() >= end {
+            if pending <= few || !drained.conflicts.is_empty() || Instant::now() >= end {
                 return Ok(drained);
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -169,6 +197,30 @@ impl<'a> World<'a> {
         })?;
         Ok(committed.table.generation)
     }
+}
+
+/// A line of the audit.
+struct Line {
+    outcome: AuditOutcome,
+    detail: String,
+    actor: Actor,
+}
+
+/// Writes lines as they come; answers how many could not be written.
+async fn write(
+    store: Arc<dyn ControlStore>,
+    context: ContextName,
+    mut lines: mpsc::UnboundedReceiver<Line>,
+) -> u32 {
+    let mut lost = 0;
+    while let Some(Line { outcome, detail, actor }) = lines.recv().await {
+        let noted = store.note("cutover", context.as_str(), outcome, &detail, &actor).await;
+        if let Err(error) = noted {
+            tracing::warn!(%error, detail, "a step of a cutover is not in the audit");
+            lost += 1;
+        }
+    }
+    lost
 }
 
 /// The context's jobs that go both ways; the others bring what the monolith keeps owning.
@@ -323,12 +375,21 @@ impl Ports for World<'_> {
     async fn catch_up(&self, switch: &Switch, within: Duration) -> Result<Drained, PortError> {
         let end = Instant::now() + within;
         let to = switch.to();
-        let drained = self.settle(to, end).await?;
+        let drained = self.settle(to, end, FEW_MARKS).await?;
         // The base for the short comparison during the hold; what differs is told there, or by the checks.
         for job in self.open(to)? {
-            let options = VerifyOptions { since_clean: true, ..VerifyOptions::default() };
-            let report = job.verify(options).await.map_err(|error| sync_error(to, &error))?;
-            if report.full_pass_needed.is_some() {
+            // Each round looks only at what changed during the one before.
+            let mut needs_full = false;
+            for _ in 0..CATCH_UP_ROUNDS {
+                let options =
+                    VerifyOptions { since_clean: true, windows: 1, ..VerifyOptions::default() };
+                let report = job.verify(options).await.map_err(|error| sync_error(to, &error))?;
+                needs_full = report.full_pass_needed.is_some();
+                if needs_full || report.checked < FEW_ROOTS {
+                    break;
+                }
+            }
+            if needs_full {
                 let full = job.verify(VerifyOptions::default());
                 let limited = tokio::time::timeout_at(end.into(), full).await;
                 let what = format!("verify of job `{}`", job.name());
@@ -343,7 +404,7 @@ impl Ports for World<'_> {
     }
 
     async fn drain(&self, switch: &Switch, within: Duration) -> Result<Drained, PortError> {
-        self.settle(switch.to(), Instant::now() + within).await
+        self.settle(switch.to(), Instant::now() + within, 0).await
     }
 
     async fn verify(&self, switch: &Switch, within: Duration) -> Result<Verified, PortError> {
@@ -441,9 +502,10 @@ impl Ports for World<'_> {
             record.elapsed_ms,
             if record.detail.is_empty() { String::new() } else { format!(": {}", record.detail) },
         );
-        let actor = self.now();
-        let noted = self.store.note("cutover", self.context.as_str(), outcome, &detail, &actor);
-        noted.await.map_err(|error| store_error(&error))
+        // Clients wait during a hold, so the line is written beside it, in its order.
+        let line = Line { outcome, detail, actor: self.now() };
+        drop(self.audit.send(line));
+        Ok(())
     }
 
     fn now_ms(&self) -> u64 {

@@ -155,7 +155,7 @@ impl<'a> Applier<'a> {
                 return Ok(Attempt::Overtaken);
             }
             self.state.add_conflicts(target, aside).await?;
-        } else if self.fence.is_some() {
+        } else if self.job.spec.is_two_way() {
             self.write_tagged(target, &diffs, is_bold).await?;
         } else {
             self.write(target, &diffs, is_bold).await?;

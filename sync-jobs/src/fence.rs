@@ -28,6 +28,7 @@ use crate::plan::PlanCapture;
 use crate::spec::JobSpec;
 use crate::url::SideUrls;
 
+pub(crate) use ddl::{SQLITE_TAG_DDL as TAG_DDL, SQLITE_TAG_TABLE as TAG_TABLE};
 pub use sequence::{Raised, SequencePair};
 
 /// The fence of one context on one side.

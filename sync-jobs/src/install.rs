@@ -13,6 +13,7 @@ use banyan_domain::Side;
 
 use crate::capture::{self, CaptureGap, CaptureObject, InstalledTrigger};
 use crate::connection::{Connection, as_text};
+use crate::dialect::Engine;
 use crate::drain;
 use crate::error::SyncError;
 use crate::fence;
@@ -185,10 +186,11 @@ pub(crate) async fn missing(
         let statements = vec![job.state.create_sql(target.dialect)];
         steps.push(PlanCapture { side: job.to, object: "row of by_state".into(), statements });
     }
-    if job.spec.is_two_way() && !exists(target, sql::OWNER_TABLE).await? {
-        let statements = vec![fence::owner_ddl(job.target).to_owned()];
-        let object = format!("table {}", sql::OWNER_TABLE);
-        steps.push(PlanCapture { side: job.to, object, statements });
+    for (table, ddl) in tables_of_both_ways(job) {
+        if !exists(target, table).await? {
+            let object = format!("table {table}");
+            steps.push(PlanCapture { side: job.to, object, statements: vec![ddl.to_owned()] });
+        }
     }
     if tables::missing(target).await? {
         let object = format!("tables {}", tables::NAMES.join(", "));
@@ -206,6 +208,32 @@ pub(crate) async fn missing(
     steps.extend(accepts);
     steps.extend(gap_steps(job, source, gap));
     Ok(Missing { steps, capture })
+}
+
+/// What a job in both directions needs on its target beside its checkpoint: the fence that it checks, and where SQLite keeps
+/// the tag of its transactions.
+fn tables_of_both_ways(job: &JobInner) -> Vec<(&'static str, &'static str)> {
+    let mut tables = Vec::new();
+    if job.spec.is_two_way() {
+        tables.push((sql::OWNER_TABLE, fence::owner_ddl(job.target)));
+        if job.target == Engine::Sqlite {
+            tables.push((fence::TAG_TABLE, fence::TAG_DDL));
+        }
+    }
+    tables
+}
+
+/// The first of these tables that is not there.
+pub(crate) async fn missing_of_both_ways(
+    job: &JobInner,
+    target: &mut Connection,
+) -> Result<Option<&'static str>, SyncError> {
+    for (table, _) in tables_of_both_ways(job) {
+        if !exists(target, table).await? {
+            return Ok(Some(table));
+        }
+    }
+    Ok(None)
 }
 
 /// What differs between the needed and the installed triggers.

@@ -15,7 +15,6 @@ mod watch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use banyan_cutover::sql;
 use banyan_engine::{ChunkSizer, RootKey};
 
 use crate::aggregate::Tables;
@@ -191,7 +190,10 @@ impl<'p> Session<'p> {
         if self.captured.elapsed() > CAPTURE_CHECK_EVERY {
             form::check(&self.job, &mut self.source, &mut self.target).await?;
             watch::refuse_opposite(&self.job, &mut self.source).await?;
-            if self.is_watched && !install::is_watched(&self.job, &mut self.target).await? {
+            let was_watched = self.is_watched;
+            // The other direction may be installed while this one runs.
+            self.is_watched = install::is_watched(&self.job, &mut self.target).await?;
+            if was_watched && !self.is_watched {
                 return Err(SyncError::NotInstalled {
                     job: self.job.spec.name.clone(),
                     side: self.job.to,
@@ -425,11 +427,11 @@ pub(crate) async fn check_installed(
             what: "tables `by_verified`, `by_dirty`".to_owned(),
         });
     }
-    if job.spec.is_two_way() && !install::exists(target, sql::OWNER_TABLE).await? {
+    if let Some(table) = install::missing_of_both_ways(job, target).await? {
         return Err(SyncError::NotInstalled {
             job: job.spec.name.clone(),
             side: job.to,
-            what: format!("table `{}`", sql::OWNER_TABLE),
+            what: format!("table `{table}`"),
         });
     }
     if !install::has_marks(job) {

@@ -28,7 +28,8 @@ pub(super) async fn run(
         return Err(Failure::new("banyan::usage", Exit::Usage, what).hint("--reason \"why\""));
     }
     let (context, store) = begin(config, &args.context).await?;
-    let world = world(config, &context, store, control::actor(&args.who))?;
+    let mut world = world(config, &context, store, control::actor(&args.who))?;
+    world.evidence_since.clone_from(&args.since);
     let intent = match (args.resume, args.abort) {
         (true, _) => Intent::Resume,
         (_, true) => Intent::Abort,
@@ -37,7 +38,9 @@ pub(super) async fn run(
     if !args.execute && matches!(intent, Intent::Start { .. }) {
         return plan(&world, args.to, output).await;
     }
-    switch(config, &world, Order { intent, force: args.force }, output).await
+    let done = switch(config, &world, Order { intent, force: args.force }, output).await;
+    end(world, output).await;
+    done
 }
 
 /// Ownership back to legacy, by the same protocol; it never asks.
@@ -63,18 +66,30 @@ pub(crate) async fn rollback(
         let exit = switch(config, &world, order, output).await?;
         let now = world.route().await.map_err(|error| port_failure("cannot roll back", &error))?;
         if now.owner == Side::Legacy {
+            end(world, output).await;
             return Ok(Some(exit));
         }
     }
     // On-call must not be stopped by a check that a person may override; what loses data still stops it.
     let order = Order { intent: Intent::Start { to: Side::Legacy }, force: true };
-    let exit = switch(config, &world, order, output).await?;
+    let exit = switch(config, &world, order, output).await;
+    end(world, output).await;
+    let exit = exit?;
     if exit == Exit::Yes {
         output.note(&format!(
             "reads stay as they are; banyan rollback {context} once more takes them back as well"
         ));
     }
     Ok(Some(exit))
+}
+
+/// Waits for the audit's last lines.
+async fn end(world: World<'_>, output: &Output) {
+    let lost = world.written().await;
+    if lost > 0 {
+        output
+            .note(&format!("{lost} steps could not be written to the audit; they are in the log"));
+    }
 }
 
 /// The checks and the steps; nothing is done.

@@ -154,7 +154,8 @@ async fn jobs(
             (came, detail, "banyan sync list    (wait until it has caught up)".to_owned())
         };
         checks.push(check(format!("lag {name}"), came, detail, remedy));
-        let options = VerifyOptions { since_clean: true, ..VerifyOptions::default() };
+        // One window: a look, not a proof; the switch itself compares again.
+        let options = VerifyOptions { since_clean: true, windows: 1, ..VerifyOptions::default() };
         let report = job.verify(options).await.map_err(failed)?;
         let remedy = format!("banyan sync verify {name} --to {to}");
         let (came, detail) = match report.full_pass_needed {
@@ -200,7 +201,7 @@ async fn gate(world: &World<'_>, checks: &mut Vec<Check>) {
     let reads = spec.into_iter().flat_map(|spec| &spec.endpoints);
     let reads = reads.filter(|endpoint| endpoint.kind() == EndpointKind::Read);
     let evidence = Evidence {
-        since: None,
+        since: world.evidence_since.clone(),
         endpoints: reads.map(|endpoint| endpoint.name.to_string()).collect(),
     };
     let report = crate::command::shadow::build(world.config, &evidence, &Demand::default()).await;

@@ -11,6 +11,7 @@ mod answer;
 mod args;
 mod call;
 mod chat;
+mod committed;
 mod database;
 mod error;
 mod event;
@@ -26,6 +27,7 @@ mod view;
 mod write;
 
 pub use args::MessagesArgs;
+pub use committed::{Announced, committed};
 pub use error::MessagesError;
 pub use schema::create_schema;
 pub use server::{Bound, bind, run};

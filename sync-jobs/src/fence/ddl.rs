@@ -11,9 +11,9 @@ use crate::connection::Connection;
 use crate::dialect::{Dialect, Engine, ORIGIN};
 
 /// The table with the tag of the running transaction, SQLite only.
-pub(super) const SQLITE_TAG_TABLE: &str = "by_session";
+pub(crate) const SQLITE_TAG_TABLE: &str = "by_session";
 /// What makes it; the same as the change capture's.
-pub(super) const SQLITE_TAG_DDL: &str =
+pub(crate) const SQLITE_TAG_DDL: &str =
     "CREATE TABLE IF NOT EXISTS by_session (origin TEXT NOT NULL)";
 
 /// The row events of MySQL, MariaDB and SQLite.

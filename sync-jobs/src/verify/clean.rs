@@ -2,7 +2,8 @@
 //!
 //! `by_verified` numbers the passes of a job; `by_dirty` holds the root keys that were applied since, each with
 //! the number of the pass that ran then. Every apply adds its keys in its own transaction, once a pass was
-//! begun. When pass N ends clean, what was written before it began is forgotten.
+//! begun. When pass N ends, what was written before it began is forgotten, except the roots that it found differing
+//! or hot: under constant writes some always are, and the others need no second look because of them.
 //!
 //! What must stay true: a pass begins under the lock of the checkpoint row, so an apply is either
 //! committed before it or recorded in it; the list is bounded, and a list that got too long says that a full
@@ -21,6 +22,9 @@ pub(crate) const DIRTY_MAX: i64 = 1_000_000;
 
 /// The tables' names, in the order in which they are made.
 pub(crate) const TABLES: [&str; 2] = ["by_verified", "by_dirty"];
+
+/// Roots that a pass may leave unproved and still count.
+pub(super) const UNPROVED_MAX: usize = 20_000;
 
 /// What the last passes left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,11 +169,12 @@ async fn lock(target: &mut Connection, ours: &str) -> Result<(), SyncError> {
     target.run("lock the checkpoint", &lock).await.map(drop)
 }
 
-/// Ends a pass that found both sides equal: what was dirty before it is forgotten.
-pub(super) async fn end_clean(
+/// Ends a pass that proved all its roots equal but these: what was dirty before it is forgotten, they stay dirty.
+pub(super) async fn end(
     job: &JobInner,
     target: &mut Connection,
     pass: i64,
+    unproved: &[RootKey],
 ) -> Result<(), SyncError> {
     let ours = ours(job);
     lock(target, &ours).await?;
@@ -182,11 +187,12 @@ pub(super) async fn end_clean(
     if target.run("end the pass", &sql).await? == 1 {
         let forget = format!("DELETE FROM by_dirty WHERE {ours} AND pass < {pass}");
         target.run("forget what was proved equal", &forget).await?;
+        insert(target, job.state.name(), pass, unproved).await?;
     }
     target.commit().await
 }
 
-/// Ends a pass that proved nothing: without an earlier clean one there is nothing to record for.
+/// Ends a pass that proved too little: without an earlier clean one there is nothing to record for.
 pub(super) async fn end_unclean(
     job: &JobInner,
     target: &mut Connection,

@@ -40,6 +40,8 @@ pub(super) struct Verifier<'a> {
     pub(super) shapes: Vec<TableShape>,
     pub(super) report: VerifyReport,
     pub(super) differing_keys: Vec<RootKey>,
+    /// Roots that this pass did not prove equal, differing or hot; `None` when there are too many to remember.
+    pub(super) unproved: Option<Vec<RootKey>>,
     measure: [Measure; 2],
     doubtful: Vec<RootKey>,
     total: i64,
@@ -73,6 +75,7 @@ impl<'a> Verifier<'a> {
             shapes,
             report,
             differing_keys: Vec::new(),
+            unproved: Some(Vec::new()),
             measure,
             doubtful: Vec::new(),
             total: 0,
@@ -94,8 +97,11 @@ impl<'a> Verifier<'a> {
         }
         let pass = clean::begin(self.job, &mut self.target).await?;
         let done = self.check_all(list).await;
-        if done.is_ok() && self.report.is_clean() && self.report.copied {
-            return clean::end_clean(self.job, &mut self.target, pass).await;
+        if done.is_ok()
+            && self.report.copied
+            && let Some(unproved) = self.unproved.take()
+        {
+            return clean::end(self.job, &mut self.target, pass, &unproved).await;
         }
         // After an error the connection is not to be trusted; the worst case is a list that grows to its limit.
         done?;
@@ -106,7 +112,7 @@ impl<'a> Verifier<'a> {
         let reason = match clean::since(self.job, &mut self.target).await? {
             _ if !install::has_marks(self.job) => Some("this mode of capture marks no changes"),
             _ if !self.report.copied => Some("the first copy is not done"),
-            Since::Never => Some("no verify of this job ended clean yet"),
+            Since::Never => Some("no full verify of this job ended yet"),
             Since::TooMany => Some("too many aggregates changed since the last clean verify"),
             Since::Clean if drain::is_truncated(&mut self.source, &self.job.spec.name).await? => {
                 Some("a captured table was truncated")

@@ -93,8 +93,19 @@ impl Verifier<'_> {
         Box::pin(self.look_again(right, open)).await
     }
 
+    /// Remembers a root that the next incremental pass has to look at again.
+    fn keep_unproved(&mut self, key: &RootKey) {
+        if let Some(unproved) = &mut self.unproved {
+            unproved.push(key.clone());
+            if unproved.len() > super::clean::UNPROVED_MAX {
+                self.unproved = None;
+            }
+        }
+    }
+
     fn hot(&mut self, key: &RootKey) {
         self.report.hot_total += 1;
+        self.keep_unproved(key);
         if self.report.hot_unverified.len() < self.options.listed_max {
             self.report.hot_unverified.push(key.to_string());
         }
@@ -102,6 +113,7 @@ impl Verifier<'_> {
 
     async fn differs(&mut self, key: &RootKey) -> Result<(), SyncError> {
         self.report.differing_total += 1;
+        self.keep_unproved(key);
         if self.differing_keys.len() < KEPT_KEYS_MAX {
             self.differing_keys.push(key.clone());
         }
