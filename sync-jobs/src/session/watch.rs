@@ -39,10 +39,13 @@ impl Session<'_> {
         if !self.is_watched {
             return Ok(());
         }
-        let foreign = drain::foreign(&mut self.target, &self.job.spec.name, FOREIGN_MAX).await?;
-        if !foreign.is_empty() {
+        let job = &self.job.spec.name;
+        if !drain::foreign(&mut self.target, job, FOREIGN_MAX).await?.is_empty() {
             self.target.begin_write().await?;
             self.job.state.renew(&mut self.target, &self.lease, self.job.ttl_ms()).await?;
+            // A side that has just been opened owns its writes: they are no conflict, this direction is over.
+            self.job.state.check_fence(&mut self.target, self.state.fence).await?;
+            let foreign = drain::foreign(&mut self.target, job, FOREIGN_MAX).await?;
             self.job.state.add_conflicts(&mut self.target, &foreign).await?;
             self.target.commit().await?;
         }

@@ -113,6 +113,12 @@ async fn fence(legacy: Db) {
     sides.on_new().await.run("UPDATE chat_messages SET body = 'too late' WHERE id = 3").await;
     let refused = back().run(RunMode::Once, CancellationToken::new()).await.unwrap_err();
     assert!(refused.to_string().contains("OPEN"), "{refused}");
+    // What the owner of the moment writes is no conflict, whoever still runs in the old direction.
+    client.run("UPDATE messages SET body = 'mine' WHERE id = 5").await;
+    let refused = back().run(RunMode::Once, CancellationToken::new()).await.unwrap_err();
+    assert!(refused.to_string().contains("OPEN"), "{refused}");
+    assert_eq!(client.number("SELECT COUNT(*) FROM by_conflict").await, 0);
+    client.run("DELETE FROM by_change").await;
     let landed = "SELECT COUNT(*) FROM messages WHERE body = 'too late'";
     assert_eq!(client.number(landed).await, 0);
     client.run("UPDATE banyan_owner SET state = 'draining', epoch = 5").await;
