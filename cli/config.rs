@@ -70,6 +70,8 @@ pub(crate) struct ContextPlaces {
     pub(crate) databases: BTreeMap<Side, String>,
     /// Columns with ids of the same things, which both sides give.
     pub(crate) sequences: Vec<banyan_sync_jobs::SequencePair>,
+    /// Query that counts events which the monolith committed and has not published yet.
+    pub(crate) legacy_unpublished: Option<String>,
     /// Which events are its own.
     pub(crate) events: events::ContextEvents,
     /// What shadow reads may cost it.

@@ -68,6 +68,8 @@ fn read_context(section: &Section<'_>, text: &str, base: &Path, routes: &mut Rou
             databases.insert(side, url_relative_to(base, &url));
         }
     }
+    let legacy_unpublished =
+        section.optional("legacy-unpublished", value::text).map(|found| found.value);
     let sequences = section.sections("sequence").iter().filter_map(read_sequence).collect();
     let endpoints: Vec<EndpointSpec> = section
         .sections("endpoint")
@@ -86,7 +88,8 @@ fn read_context(section: &Section<'_>, text: &str, base: &Path, routes: &mut Rou
     }
     let sticky = sticky
         .unwrap_or_else(|| vec![KeySource::Header("authorization".into()), KeySource::Address]);
-    let places = ContextPlaces { new: new.value, databases, sequences, events, shadow };
+    let places =
+        ContextPlaces { new: new.value, databases, sequences, legacy_unpublished, events, shadow };
     routes.places.insert(name.value.clone(), places);
     let spec = ContextSpec { name: name.value, sticky, read_your_writes_max_ms: bound, endpoints };
     routes.catalogue.contexts.push(spec);

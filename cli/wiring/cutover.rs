@@ -460,6 +460,11 @@ impl Ports for World<'_> {
 
     async fn unpublished(&self, side: Side) -> Result<u64, PortError> {
         let places = self.config.contexts.get(&self.context);
+        let query = places.and_then(|places| places.legacy_unpublished.as_deref());
+        if let (Side::Legacy, Some(query)) = (side, query) {
+            let counted = self.fence_of(side).count(query).await;
+            return counted.map_err(|error| sync_error(side, &error));
+        }
         let Some(url) = places.and_then(|places| places.databases.get(&side)) else { return Ok(0) };
         let failed = |error: banyan_outbox::OutboxError| PortError::Unreachable {
             what: format!("outbox of side {side}"),

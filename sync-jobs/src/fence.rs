@@ -193,6 +193,16 @@ impl ContextFence {
         }
     }
 
+    /// The number that an operator's query gives on this side; NULL and no row are 0.
+    ///
+    /// # Errors
+    /// No connection, or a query that the database refuses.
+    pub async fn count(&self, query: &str) -> Result<u64, SyncError> {
+        let mut at = self.connect().await?;
+        let found = at.integer("run the query of the configuration", query.to_owned()).await?;
+        Ok(found.and_then(|number| u64::try_from(number).ok()).unwrap_or(0))
+    }
+
     /// Transactions of others that are open for longer than `age`: closing the fence would wait for them if they wrote.
     ///
     /// # Errors

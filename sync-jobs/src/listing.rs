@@ -73,7 +73,10 @@ impl WorkList {
             "{insert} by_copy (list_name, k) SELECT {}, k FROM ({select}) AS q WHERE k IS NOT NULL{end}",
             text(target.dialect, &self.name)?,
         );
-        target.run("write the work list", &sql).await.map(drop)
+        // In a transaction of its own: MariaDB then reads without locks that an apply could wait for.
+        target.begin_write().await?;
+        target.run("write the work list", &sql).await?;
+        target.commit().await
     }
 
     /// Adds the roots that the target's own tables have.

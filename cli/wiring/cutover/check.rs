@@ -230,6 +230,12 @@ async fn emission(
         checks.push(check("events", CheckVerdict::Warn, detail, "banyan config reference"));
         return Ok(());
     };
+    let places = world.config.contexts.get(&world.context);
+    if switch.from == Side::Legacy && places.is_some_and(|p| p.legacy_unpublished.is_none()) {
+        let detail = "how many events legacy has committed and not published is not known";
+        let remedy = "context.legacy-unpublished = \"SELECT COUNT(*) ..\"; else [cutover] settle must be long enough";
+        checks.push(check("events unpublished", CheckVerdict::Warn, detail, remedy));
+    }
     let status = forwarder::status(settings).await;
     let status = status.map_err(|error| super::events_error(&error))?;
     for found in forwarder::preflight(&status, &world.context, to) {
