@@ -346,7 +346,7 @@ async fn after_a_clean_pass_only_what_changed_is_looked_at() {
     assert!(!early.is_clean());
     once(&job).await;
     let never = since_clean(&job).await;
-    assert_eq!(never.full_pass_needed, Some("no verify of this job ended clean yet"));
+    assert_eq!(never.full_pass_needed, Some("no full verify of this job ended yet"));
     assert_eq!(never.checked, 0);
     let mut new = world.connect(Side::New).await;
     let dirty = "SELECT count(*) FROM by_dirty";

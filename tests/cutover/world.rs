@@ -75,8 +75,9 @@ impl World {
                 "exchange = \"semantic-events-new\"\n",
                 "exchange = \"semantic-events-new\"\nqueue-type = \"classic\"\n",
             );
-        let folder =
-            Folder::with_config(&format!("{config}\n{jobs}\n[cutover]\nsettle = \"300ms\"\n"));
+        let folder = Folder::with_config(
+            &format!("{config}\n{jobs}\n").replace("catch-up-max = \"10m\"", "settle = \"300ms\""),
+        );
         let url = match places.broker.strip_prefix("embedded:") {
             Some(file) => format!("embedded:{}", folder.file(file).display()),
             None => places.broker.clone(),
