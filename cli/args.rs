@@ -295,8 +295,8 @@ Writes are not flipped: they move together with their context.")]
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  banyan rollback messages                legacy owns the context again; where it does already, every read that new answers
-                                          goes back to shadow
+  banyan rollback messages                legacy owns the context again; if it does already,
+                                          reads that new answers go back to shadow
   banyan rollback messages.list --reason 'p99 doubled'
 
 A rollback is one step, never asks, and is allowed while frozen.")]

@@ -43,7 +43,7 @@ pub(crate) struct Config {
     pub(crate) proxy: section::Proxy,
     pub(crate) admin: section::Admin,
     pub(crate) shadow: section::Shadow,
-    pub(crate) cutover: cutover::CutoverLimits,
+    pub(crate) cutover: banyan_cutover::Limits,
     pub(crate) events: Option<events::Events>,
     pub(crate) catalogue: Catalogue,
     pub(crate) contexts: BTreeMap<ContextName, ContextPlaces>,
@@ -180,7 +180,7 @@ fn read(file: &Path, text: &str, root: &Section<'_>) -> Option<Config> {
     let proxy = section::Proxy::read(&root.section("proxy"));
     let admin = section::Admin::read(&root.section("admin"));
     let shadow = section::Shadow::read(&root.section("shadow"), text, &base);
-    let cutover = cutover::CutoverLimits::read(&root.section("cutover"), proxy.as_ref());
+    let cutover = cutover::read(&root.section("cutover"), proxy.as_ref());
     let routes = routes::read(root, text, &base);
     let jobs = database::read_jobs(root, &routes, &base);
     let events = events::Events::read(&root.section("events"), &base);

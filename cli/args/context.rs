@@ -22,15 +22,14 @@ pub(crate) enum ContextCommand {
     /// Move writes, events and sync of a context to the other side, as one switch
     #[command(after_long_help = "\
 Examples:
-  banyan context cutover messages                        the checks and the plan; nothing is changed
+  banyan context cutover messages               the checks and the plan; nothing is changed
   banyan context cutover messages --execute --reason 'week 12'
-  banyan context cutover messages --resume               goes on after a crash, from any machine
-  banyan context cutover messages --abort                gives up what is not decided
-  banyan context cutover messages --to legacy --execute  the same as banyan rollback messages
+  banyan context cutover messages --resume      goes on after a crash, from any machine
+  banyan context cutover messages --abort       gives up what is not decided
 
-Writes are held in the proxies for a moment; none is refused, lost or doubled. Before the decision any failure gives the
-switch up and the owner stays what it was; after it the switch only goes forward. --force overrides failed checks, with
---reason, but never those marked `never`.")]
+Writes are held in the proxies for a moment and go on to the new owner. Before the decision any
+failure gives the switch up and the owner stays what it was; after it the switch only goes forward.
+--force overrides failed checks, with --reason, but never those marked `never`.")]
     Cutover(CutoverArgs),
     /// Prove that a rollback would succeed now, without switching
     #[command(after_long_help = "\
@@ -38,8 +37,8 @@ Examples:
   banyan context drill messages
   banyan context drill messages --json
 
-Drains and compares toward the other side, reads its id counters, looks at fences, triggers and events. Exit 0: a rollback
-would succeed; 1: it would not, with the reason; nothing of the owner is changed.")]
+Drains and compares toward the other side, reads its id counters, looks at fences, triggers and
+events. Exit 0: a rollback would succeed; 1: it would not, with the reason.")]
     Drill {
         /// The context
         context: String,
@@ -65,14 +64,9 @@ Retired reads have no fallback and no comparison with legacy. Exit 1 while somet
     Fence(FenceCommand),
 }
 
-/// `banyan context cutover`
+/// What to do; without any of it the plan is printed.
 #[derive(Debug, Args)]
-pub(crate) struct CutoverArgs {
-    /// The context
-    pub(crate) context: String,
-    /// The next owner
-    #[arg(long, value_name = "SIDE", default_value = "new", value_parser = side)]
-    pub(crate) to: Side,
+pub(crate) struct CutoverAct {
     /// Do it
     #[arg(long, conflicts_with_all = ["resume", "abort"])]
     pub(crate) execute: bool,
@@ -82,6 +76,18 @@ pub(crate) struct CutoverArgs {
     /// Give up a switch that is not decided
     #[arg(long)]
     pub(crate) abort: bool,
+}
+
+/// `banyan context cutover`
+#[derive(Debug, Args)]
+pub(crate) struct CutoverArgs {
+    /// The context
+    pub(crate) context: String,
+    /// The next owner
+    #[arg(long, value_name = "SIDE", default_value = "new", value_parser = side)]
+    pub(crate) to: Side,
+    #[command(flatten)]
+    pub(crate) act: CutoverAct,
     /// Judge the shadow gate by what was seen since: `24h`, `2014-06-12T10:00:00Z`, or Unix milliseconds
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
@@ -101,8 +107,8 @@ Examples:
   banyan context fence install messages               what would be made
   banyan context fence install messages --execute
 
-The owner's side begins open, the other shut. From then on a write to the context's tables on the side that does not own them
-is refused by the database itself, whoever makes it; the sync is let through.")]
+The owner's side begins open, the other shut. From then on a write to the context's tables on the
+side that does not own them is refused by the database itself; only the sync is let through.")]
     Install {
         /// The context
         context: String,
@@ -110,7 +116,7 @@ is refused by the database itself, whoever makes it; the sync is let through.")]
         #[arg(long)]
         execute: bool,
     },
-    /// Remove row and triggers on both sides
+    /// Remove the triggers on both sides; the rows stay, the outbox announces by them
     #[command(
         after_long_help = "Examples:\n  banyan context fence uninstall messages\n  banyan context fence uninstall messages --execute"
     )]

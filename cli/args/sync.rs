@@ -9,9 +9,9 @@ use clap::{Args, Subcommand};
 pub(crate) struct JobArgs {
     /// The job; all of them when left out
     pub(crate) job: Option<String>,
-    /// The side that is written; the other one owns the data
-    #[arg(long, value_name = "SIDE", default_value = "new", value_parser = side)]
-    pub(crate) to: Side,
+    /// The side that is written; without it the one that does not own the context
+    #[arg(long, value_name = "SIDE", value_parser = side)]
+    pub(crate) to: Option<Side>,
 }
 
 fn side(text: &str) -> Result<Side, String> {

@@ -78,8 +78,10 @@ fn port_failure(doing: &str, error: &PortError) -> Failure {
         PortError::Refused { hint, .. } => {
             Failure::of("banyan::cutover::refused", Exit::Refused, doing, error).hint(hint.clone())
         }
-        _ => Failure::of("banyan::cutover::unreachable", Exit::Unreachable, doing, error)
-            .hint("nothing was lost; try again when it answers"),
+        PortError::Unreachable { .. } | PortError::TimedOut { .. } | _ => {
+            Failure::of("banyan::cutover::unreachable", Exit::Unreachable, doing, error)
+                .hint("nothing was lost; try again when it answers")
+        }
     }
 }
 

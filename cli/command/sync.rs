@@ -73,17 +73,36 @@ fn open(job: &ConfiguredJob, to: Side, ports: Ports) -> Result<Job, Failure> {
     job.open(to, ports).map_err(|error| sync::failure(&job.spec.name, &error))
 }
 
-/// The chosen jobs in one direction. Of all jobs, those that do not describe it are left out.
-fn chosen_toward<'c>(
+/// The chosen jobs, each with its direction: the one that was asked for, else away from the context's owner. Of all jobs,
+/// those that do not describe the direction are left out. Without a control store nothing was ever moved.
+async fn chosen_toward<'c>(
     config: &'c Config,
     which: &JobArgs,
-) -> Result<Vec<&'c ConfiguredJob>, Failure> {
-    let mut jobs = chosen(config, which.job.as_deref())?;
+) -> Result<Vec<(&'c ConfiguredJob, Side)>, Failure> {
+    let table = match which.to {
+        Some(_) => None,
+        None => match control::look(config).await {
+            Ok(store) => store.table().await.ok(),
+            Err(_) => None,
+        },
+    };
+    let away = |job: &ConfiguredJob| {
+        let contexts = table.iter().flat_map(|table| &table.contexts);
+        let owner = contexts.into_iter().find(|(name, _)| name.as_str() == job.spec.context);
+        match owner {
+            Some((_, state)) if job.spec.is_two_way() => state.owner.other(),
+            Some(_) | None => Side::New,
+        }
+    };
+    let mut jobs: Vec<(&ConfiguredJob, Side)> = chosen(config, which.job.as_deref())?
+        .into_iter()
+        .map(|job| (job, which.to.unwrap_or_else(|| away(job))))
+        .collect();
     if which.job.is_none() {
-        jobs.retain(|job| which.to == Side::New || job.spec.is_two_way());
+        jobs.retain(|(job, to)| *to == Side::New || job.spec.is_two_way());
     }
     if jobs.is_empty() {
-        let what = format!("no [[sync]] job goes to side `{}`", which.to);
+        let what = "no [[sync]] job goes to side `legacy`";
         return Err(Failure::new("banyan::sync::none", Exit::Config, what)
             .hint("a job needs `roots`, `capture` and `table` sections of both sides"));
     }
@@ -92,8 +111,8 @@ fn chosen_toward<'c>(
 
 async fn plan(config: &Config, which: &JobArgs, output: &Output) -> Result<Exit, Failure> {
     let mut plans = Vec::new();
-    for configured in chosen_toward(config, which)? {
-        let job = open(configured, which.to, Ports::default())?;
+    for (configured, to) in chosen_toward(config, which).await? {
+        let job = open(configured, to, Ports::default())?;
         plans.push(job.plan().await.map_err(|error| sync::failure(job.name(), &error))?);
     }
     let nothing_to_do = plans.iter().all(Plan::is_empty);
@@ -183,13 +202,13 @@ async fn run_jobs(
     let stop = Stop::listen();
     let meter = Arc::new(sync::Meter::new(output.clone()));
     let mut running = JoinSet::new();
-    for configured in chosen_toward(config, which)? {
+    for (configured, to) in chosen_toward(config, which).await? {
         let ports = Ports {
             progress: meter.clone(),
             store: Arc::new(sync::Keeper(store.clone())),
             pause: Arc::new(NoPause),
         };
-        let job = open(configured, which.to, ports)?;
+        let job = open(configured, to, ports)?;
         install_missing(&job, execute, output).await?;
         let token = stop.token.clone();
         running.spawn(async move {
@@ -270,8 +289,8 @@ async fn verify(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let mut reports: Vec<(String, VerifyReport)> = Vec::new();
-    for configured in chosen_toward(config, which)? {
-        let job = open(configured, which.to, Ports::default())?;
+    for (configured, to) in chosen_toward(config, which).await? {
+        let job = open(configured, to, Ports::default())?;
         let report = job
             .verify(VerifyOptions { since_clean, ..VerifyOptions::default() })
             .await

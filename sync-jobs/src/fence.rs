@@ -132,7 +132,7 @@ impl ContextFence {
         Ok(steps)
     }
 
-    /// Removes the triggers, then the row, or only says what it would remove. The table stays: the outbox uses it.
+    /// Removes the triggers, or only says what it would remove. The row stays: it also says whether the outbox may announce.
     ///
     /// # Errors
     /// No connection, or no right to drop triggers.
@@ -141,10 +141,6 @@ impl ContextFence {
         let mut statements = Vec::new();
         for trigger in self.own(&mut at).await? {
             statements.extend(at.dialect.drop_trigger(&trigger.name, &trigger.table));
-        }
-        if self.row(&mut at).await?.is_some() {
-            let context = &self.context;
-            statements.push(format!("DELETE FROM banyan_owner WHERE context = '{context}'"));
         }
         if execute {
             for sql in &statements {

@@ -9,6 +9,7 @@ use crate::drain;
 use crate::error::SyncError;
 use crate::job::Job;
 use crate::state::Phase;
+use crate::verify::clean;
 
 /// Keeps both connections of a job for repeated looks.
 pub struct JobWatch {
@@ -43,20 +44,27 @@ impl Job {
         Ok(JobWatch { job: self.clone(), source, target })
     }
 
-    /// Says that the target equals the source now, so that the first run of this direction need not compare everything. Right
-    /// only where a verify of the other direction has just proved it and the source's triggers mark every change since.
+    /// Says that the target equals the source now, so that the first run of this direction need not copy, nor the first verify
+    /// compare, everything. Right only where a verify of the other direction has just proved it and the source's triggers mark
+    /// every change since: what the new owner never touched is then what the target itself had.
     ///
     /// # Errors
     /// No connection, or a job that is not installed.
     pub async fn take_as_copied(&self) -> Result<bool, SyncError> {
         let job = &self.inner;
         let mut target = job.connect_target().await?;
+        // From here on every apply is remembered; one that came before makes the update below find nothing.
+        let pass = clean::begin(job, &mut target).await?;
         let ours = job.state.is_ours();
         let sql = format!(
             "UPDATE by_state SET phase = 'drain', cursor_key = NULL WHERE {ours} AND phase = 'list' \
              AND roots_done = 0 AND batches = 0"
         );
-        Ok(target.run("take the target as copied", &sql).await? == 1)
+        let is_first = target.run("take the target as copied", &sql).await? == 1;
+        if is_first {
+            clean::end(job, &mut target, pass, &[]).await?;
+        }
+        Ok(is_first)
     }
 }
 

@@ -75,9 +75,8 @@ impl World {
                 "exchange = \"semantic-events-new\"\n",
                 "exchange = \"semantic-events-new\"\nqueue-type = \"classic\"\n",
             );
-        let folder = Folder::with_config(
-            &format!("{config}\n{jobs}\n").replace("catch-up-max = \"10m\"", "settle = \"300ms\""),
-        );
+        let folder =
+            Folder::with_config(&format!("{config}\n{jobs}\n[cutover]\nsettle = \"300ms\"\n"));
         let url = match places.broker.strip_prefix("embedded:") {
             Some(file) => format!("embedded:{}", folder.file(file).display()),
             None => places.broker.clone(),
@@ -277,7 +276,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.folder.keep();
+            println!("kept: {}", self.folder.keep().display());
         }
     }
 }

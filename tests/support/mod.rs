@@ -27,9 +27,9 @@ impl Folder {
     }
 
     /// Leaves the folder where it is, for a look at what a failed test left.
-    pub(crate) fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) -> &Path {
         self.directory.disable_cleanup(true);
-        eprintln!("kept: {}", self.path().display());
+        self.path()
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -30,12 +30,12 @@ pub(super) async fn run(
     let (context, store) = begin(config, &args.context).await?;
     let mut world = world(config, &context, store, control::actor(&args.who))?;
     world.evidence_since.clone_from(&args.since);
-    let intent = match (args.resume, args.abort) {
+    let intent = match (args.act.resume, args.act.abort) {
         (true, _) => Intent::Resume,
         (_, true) => Intent::Abort,
         (false, false) => Intent::Start { to: args.to },
     };
-    if !args.execute && matches!(intent, Intent::Start { .. }) {
+    if !args.act.execute && matches!(intent, Intent::Start { .. }) {
         return plan(&world, args.to, output).await;
     }
     let done = switch(config, &world, Order { intent, force: args.force }, output).await;
@@ -150,7 +150,7 @@ async fn switch(
         asked.store(true, Ordering::Relaxed);
     });
     let mut lines = Lines { output, context: world.context.to_string(), last: String::new() };
-    let run = Cutover::new(world, config.cutover.limits(), order, &abort, &mut lines);
+    let run = Cutover::new(world, config.cutover, order, &abort, &mut lines);
     let (ending, summary) = run.run().await;
     waiter.abort();
     tell(world, &ending, &summary, output)
@@ -183,12 +183,13 @@ impl Watch for Lines<'_> {
                     .cloned()
                     .collect();
                 if self.output.wants_progress() && !self.output.is_json() {
-                    check_rows(&bad, self.output).iter().for_each(|l| self.output.error_line(l));
+                    for row in check_rows(&bad, self.output) {
+                        self.output.error_line(&row);
+                    }
                 }
                 return;
             }
-            Notice::Begin { .. } | Notice::Ended { .. } => return,
-            _ => return,
+            Notice::Begin { .. } | Notice::Ended { .. } | _ => return,
         };
         // A wait that counts down is one line.
         let kind = line.replace(|c: char| c.is_ascii_digit(), "");

@@ -26,7 +26,7 @@ pub(super) async fn run(config: &Config, context: &str, output: &Output) -> Resu
     };
     let switch = Switch { from: owner, epoch: seen.next_epoch(), back_to: epoch };
     let failed = |error| port_failure(&doing, &error);
-    let limits = config.cutover.limits();
+    let limits = config.cutover;
     let started = Instant::now();
     let mut checks = world.preflight(&switch).await.map_err(failed)?;
     if checks.iter().all(|check| check.verdict < CheckVerdict::Never) {

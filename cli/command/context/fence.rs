@@ -86,7 +86,9 @@ pub(super) async fn uninstall(
         let data = json!({ "context": context, "executed": execute, "statements": list });
         output.json("banyan.context.fence/1", &data, &[]);
     } else {
-        statements.iter().for_each(|(side, sql)| output.line(&format!("  on {side}: {sql};")));
+        for (side, sql) in &statements {
+            output.line(&format!("  on {side}: {sql};"));
+        }
         output.line(match (statements.is_empty(), execute) {
             (true, _) => "No fence is installed.",
             (false, true) => "Removed.",

@@ -7,8 +7,17 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, columns};
 use crate::wiring::control;
-use banyan_domain::{Change, EndpointKind, Phase, Side};
+use banyan_control::ControlStore;
+use banyan_domain::{Change, ContextName, EndpointKind, EndpointName, Phase, Side};
 use serde_json::json;
+
+/// What still needs legacy, and the reads that can go.
+#[derive(Default)]
+struct Left {
+    needs: Vec<(String, String)>,
+    ready: Vec<EndpointName>,
+    owns_writes: bool,
+}
 
 pub(super) async fn run(
     config: &Config,
@@ -18,49 +27,8 @@ pub(super) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let (context, store) = begin(config, context).await?;
-    let table = store.table().await.map_err(|error| control::store_failure(&error))?;
-    let owner = table.contexts.get(&context).map(|state| state.owner);
-    let spec = config.catalogue.context(&context);
-    let mut needs: Vec<(String, String)> = Vec::new();
-    let mut ready = Vec::new();
-    for endpoint in spec.into_iter().flat_map(|spec| &spec.endpoints) {
-        match endpoint.kind() {
-            EndpointKind::Write if owner != Some(Side::New) => needs.push((
-                endpoint.name.to_string(),
-                format!("writes go to legacy: banyan context cutover {context}"),
-            )),
-            EndpointKind::Write => {}
-            EndpointKind::Read => {
-                match table.endpoints.get(&endpoint.name).map(|state| state.phase) {
-                    Some(Phase::New) => ready.push(endpoint.name.clone()),
-                    Some(Phase::Retired) => {}
-                    other => {
-                        let phase =
-                            other.map_or_else(|| "legacy".to_owned(), |phase| phase.to_string());
-                        let flip =
-                            format!("is in phase {phase}: banyan route flip {} ..", endpoint.name);
-                        needs.push((endpoint.name.to_string(), flip));
-                    }
-                }
-            }
-        }
-    }
-    for job in config.jobs.iter().filter(|job| job.spec.context == context.as_str()) {
-        if !job.spec.is_two_way() {
-            let why = format!("job `{}` brings what only legacy owns", job.spec.name);
-            needs.push((format!("sync {}", job.spec.name), why));
-        }
-    }
-    let still = store.shadow_advice(None).await.map_err(|error| control::store_failure(&error))?;
-    let undeclared = still.templates.len();
-    if undeclared > 0 {
-        let why = format!(
-            "{undeclared} undeclared kinds of requests go to legacy: banyan shadow templates"
-        );
-        needs.push(("undeclared".to_owned(), why));
-    }
-    let writes_stay = needs.iter().any(|(_, why)| why.starts_with("writes go"));
-    if execute && writes_stay {
+    let left = look(config, &context, store.as_ref()).await?;
+    if execute && left.owns_writes {
         return Err(Failure::new(
             "banyan::cutover::not_owner",
             Exit::Refused,
@@ -69,33 +37,75 @@ pub(super) async fn run(
         .hint(format!("banyan context cutover {context}")));
     }
     let actor = control::actor(who);
-    for endpoint in ready.iter().filter(|_| execute) {
+    for endpoint in left.ready.iter().filter(|_| execute) {
         let change = Change::Flip { endpoint: endpoint.clone(), to: Phase::Retired };
         let done = store.commit(&config.catalogue, &change, None, &actor).await;
-        done.map_err(|error| {
-            control::commit_failure(&format!("cannot retire `{endpoint}`"), error)
-        })?;
+        let doing = format!("cannot retire `{endpoint}`");
+        done.map_err(|error| control::commit_failure(&doing, error))?;
     }
+    let is_done = left.needs.is_empty() && (execute || left.ready.is_empty());
     if output.is_json() {
         let needs: Vec<_> =
-            needs.iter().map(|(what, why)| json!({ "what": what, "why": why })).collect();
-        let data = json!({ "context": context, "executed": execute, "needs_legacy": needs, "reads": ready });
+            left.needs.iter().map(|(what, why)| json!({ "what": what, "why": why })).collect();
+        let data = json!({ "context": context, "executed": execute, "needs_legacy": needs, "reads": left.ready });
         output.json("banyan.context.retire/1", &data, &[]);
-    } else {
-        let rows: Vec<Vec<String>> =
-            needs.iter().map(|(what, why)| vec![what.clone(), why.clone()]).collect();
-        output.lines(&columns(&rows));
-        for endpoint in &ready {
-            output.line(&format!(
-                "{endpoint} {}",
-                if execute { "is retired" } else { "can be retired" }
-            ));
+        return Ok(if is_done { Exit::Yes } else { Exit::No });
+    }
+    let row = |(what, why): &(String, String)| vec![what.clone(), why.clone()];
+    output.lines(&columns(&left.needs.iter().map(row).collect::<Vec<_>>()));
+    for endpoint in &left.ready {
+        let word = if execute { "is retired" } else { "can be retired" };
+        output.line(&format!("{endpoint} {word}"));
+    }
+    if is_done {
+        output.line(&format!("nothing of `{context}` needs legacy any more"));
+    } else if !execute && !left.ready.is_empty() {
+        output.note("nothing is done yet: add --execute");
+    }
+    Ok(if is_done { Exit::Yes } else { Exit::No })
+}
+
+async fn look(
+    config: &Config,
+    context: &ContextName,
+    store: &dyn ControlStore,
+) -> Result<Left, Failure> {
+    let table = store.table().await.map_err(|error| control::store_failure(&error))?;
+    let owner = table.contexts.get(context).map(|state| state.owner);
+    let mut left = Left { owns_writes: owner != Some(Side::New), ..Left::default() };
+    let spec = config.catalogue.context(context);
+    for endpoint in spec.into_iter().flat_map(|spec| &spec.endpoints) {
+        let name = &endpoint.name;
+        if endpoint.kind() == EndpointKind::Write {
+            if left.owns_writes {
+                let why = format!("writes go to legacy: banyan context cutover {context}");
+                left.needs.push((name.to_string(), why));
+            }
+            continue;
         }
-        if needs.is_empty() && (execute || ready.is_empty()) {
-            output.line(&format!("nothing of `{context}` needs legacy any more"));
-        } else if !execute && !ready.is_empty() {
-            output.note("nothing is done yet: add --execute");
+        match table.endpoints.get(name).map(|state| state.phase) {
+            Some(Phase::New) => left.ready.push(name.clone()),
+            Some(Phase::Retired) => {}
+            other => {
+                let phase = other.map_or_else(|| "legacy".to_owned(), |phase| phase.to_string());
+                let why = format!("is in phase {phase}: banyan route flip {name} ..");
+                left.needs.push((name.to_string(), why));
+            }
         }
     }
-    Ok(if needs.is_empty() && (execute || ready.is_empty()) { Exit::Yes } else { Exit::No })
+    for job in config.jobs.iter().filter(|job| job.spec.context == context.as_str()) {
+        if !job.spec.is_two_way() {
+            let name = &job.spec.name;
+            left.needs.push((format!("sync {name}"), "brings what only legacy owns".to_owned()));
+        }
+    }
+    let seen = store.shadow_advice(None).await.map_err(|error| control::store_failure(&error))?;
+    if !seen.templates.is_empty() {
+        let kinds = seen.templates.len();
+        let why = format!(
+            "{kinds} kinds of requests that nobody declared go to legacy: banyan shadow templates"
+        );
+        left.needs.push(("undeclared".to_owned(), why));
+    }
+    Ok(left)
 }

@@ -18,8 +18,8 @@ pub(super) async fn list(
 ) -> Result<Exit, Failure> {
     let mut all = Vec::new();
     let mut total = 0;
-    for configured in chosen_toward(config, which)? {
-        let job = open(configured, which.to, Ports::default())?;
+    for (configured, to) in chosen_toward(config, which).await? {
+        let job = open(configured, to, Ports::default())?;
         let found =
             job.conflicts(limit).await.map_err(|error| sync::failure(job.name(), &error))?;
         total += found.total;

@@ -19,8 +19,8 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let options = DoctorOptions { sample: args.sample };
     let mut reports = Vec::new();
-    for configured in chosen_toward(config, &args.job)? {
-        let job = open(configured, args.job.to, Ports::default())?;
+    for (configured, to) in chosen_toward(config, &args.job).await? {
+        let job = open(configured, to, Ports::default())?;
         let report = job.doctor(options).await;
         reports.push(report.map_err(|error| sync::failure(job.name(), &error))?);
     }

@@ -40,11 +40,10 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let (marks, runs, warnings) = reported(config).await;
     let mut listed = Vec::new();
-    for configured in super::chosen_toward(config, which)? {
+    for (configured, to) in super::chosen_toward(config, which).await? {
         let name = &configured.spec.name;
-        let job = configured
-            .open(which.to, Ports::default())
-            .map_err(|error| sync::failure(name, &error))?;
+        let job =
+            configured.open(to, Ports::default()).map_err(|error| sync::failure(name, &error))?;
         let (source, target) = job.engines();
         let status = job.status().await.map_err(|error| sync::failure(name, &error));
         listed.push(Listed {

@@ -35,15 +35,14 @@ pub(super) async fn change(
     let mut update = std::pin::pin!(update(fence, at, wanted));
     let half = wait / 2;
     let mut by = Vec::new();
-    let done = match tokio::time::timeout(half, &mut update).await {
-        Ok(done) => done,
-        Err(_) => {
-            if let Ok(mut second) = fence.connect().await {
-                // Only for the message: whoever cannot see others moves the row all the same.
-                by = blockers(&mut second, id).await.unwrap_or_default();
-            }
-            update.await
+    let done = if let Ok(done) = tokio::time::timeout(half, &mut update).await {
+        done
+    } else {
+        if let Ok(mut second) = fence.connect().await {
+            // Only for the message: whoever cannot see others moves the row all the same.
+            by = blockers(&mut second, id).await.unwrap_or_default();
         }
+        update.await
     };
     match done {
         Ok(rows) => Ok(Changed::Rows(rows)),
@@ -132,17 +131,15 @@ async fn mysql_blockers(
     };
     let maria =
         query("information_schema.INNODB_LOCK_WAITS w", "blocking_trx_id", "requesting_trx_id");
-    match at.rows("ask who blocks the fence", maria).await {
-        Ok(rows) => Ok(rows),
-        Err(_) => {
-            let mysql = query(
-                "performance_schema.data_lock_waits w",
-                "blocking_engine_transaction_id",
-                "requesting_engine_transaction_id",
-            );
-            at.rows("ask who blocks the fence", mysql).await
-        }
+    if let Ok(rows) = at.rows("ask who blocks the fence", maria).await {
+        return Ok(rows);
     }
+    let mysql = query(
+        "performance_schema.data_lock_waits w",
+        "blocking_engine_transaction_id",
+        "requesting_engine_transaction_id",
+    );
+    at.rows("ask who blocks the fence", mysql).await
 }
 
 /// Transactions of others that are open for longer than `age`.

@@ -136,7 +136,7 @@ async fn insert(
 }
 
 /// Begins a pass and says its number: from now on every apply is recorded.
-pub(super) async fn begin(job: &JobInner, target: &mut Connection) -> Result<i64, SyncError> {
+pub(crate) async fn begin(job: &JobInner, target: &mut Connection) -> Result<i64, SyncError> {
     let ours = ours(job);
     let (insert, end) = target.dialect.insert_ignore();
     let create = format!(
@@ -170,7 +170,7 @@ async fn lock(target: &mut Connection, ours: &str) -> Result<(), SyncError> {
 }
 
 /// Ends a pass that proved all its roots equal but these: what was dirty before it is forgotten, they stay dirty.
-pub(super) async fn end(
+pub(crate) async fn end(
     job: &JobInner,
     target: &mut Connection,
     pass: i64,
