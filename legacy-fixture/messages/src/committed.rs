@@ -3,9 +3,9 @@
 use crate::{database::Database, error::MessagesError};
 use serde_json::Value;
 
-/// Rows that this side could never announce are not among them.
+/// Rows that this side could never announce, or that an operator gave up, are not among them.
 const ANNOUNCED: &str = "SELECT event_id, type, body FROM banyan_outbox
-    WHERE state NOT IN ('muted', 'parity', 'silent') ORDER BY id";
+    WHERE state NOT IN ('muted', 'parity', 'silent', 'dropped') ORDER BY id";
 
 /// One event that was committed while the service owned the context.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,8 @@ pub struct Announced {
     pub is_sent_to_other: bool,
 }
 
-/// All events that the service announced, in the order of their ids.
+/// All events that the service announced, or is going to, in the order of their ids: as long as their rows are there. The
+/// relay deletes sent rows after 7 days.
 ///
 /// # Errors
 /// When the database cannot be opened or read.

@@ -4,7 +4,7 @@
 //!
 //! What must stay true: reads happen in a snapshot, so that the counts and the rows of one answer agree while
 //! the sync writes; on SQLite every change begins IMMEDIATE on the one writing connection, so changes wait in a fair
-//! line and not in SQLite's; nothing waits longer than the pool's and SQLite's own limits.
+//! line and not in SQLite's; nothing waits longer than the limits of the pool and of locks.
 
 use crate::error::MessagesError;
 use banyan_outbox::{Emitted, NewEvent, OutboxError, fence::OwnerRow};
@@ -18,6 +18,9 @@ use std::{str::FromStr, time::Duration};
 
 const CONNECTIONS_MAX: u32 = 16;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a session of Postgres may wait for: a lock, and the next statement of its transaction.
+const POSTGRES_LIMITS: [(&str, &str); 2] =
+    [("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "30s")];
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An open database of the service.
@@ -259,13 +262,7 @@ async fn open_sqlite(url: &str) -> Result<Database, sqlx::Error> {
         SqlitePoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_release(|connection, _| {
-                // After a commit that failed (a full disk), sqlx counts the transaction as open for ever.
-                Box::pin(async move {
-                    connection.ping().await?;
-                    Ok(!connection.is_in_transaction())
-                })
-            })
+            .after_release(|connection, _| Box::pin(is_reusable(connection)))
     };
     let write = pool(1).connect_with(options.clone()).await?;
     let read = pool(CONNECTIONS_MAX).connect_with(options).await?;
@@ -273,7 +270,8 @@ async fn open_sqlite(url: &str) -> Result<Database, sqlx::Error> {
 }
 
 async fn open_postgres(url: &str) -> Result<Database, sqlx::Error> {
-    let options = PgConnectOptions::from_str(url)?.application_name("messages");
+    let options =
+        PgConnectOptions::from_str(url)?.application_name("messages").options(POSTGRES_LIMITS);
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -282,9 +280,38 @@ async fn open_postgres(url: &str) -> Result<Database, sqlx::Error> {
     Ok(Database::Postgres(pool))
 }
 
+/// Whether a connection may go back to its pool: after a commit that failed (a full disk), sqlx counts the transaction
+/// as open for ever.
+pub(crate) async fn is_reusable<C: Connection>(connection: &mut C) -> Result<bool, sqlx::Error> {
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
 fn without_password(url: &str) -> String {
     match url.rsplit_once('@') {
         Some((_, rest)) => format!("..@{rest}"),
         None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::SqliteConnection;
+
+    #[tokio::test]
+    async fn a_connection_whose_transaction_ended_by_itself_is_not_used_again() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        // As a full disk does it: the database takes the transaction back, and sqlx does not notice.
+        let script = "CREATE TABLE a (id INTEGER); \
+                      CREATE TRIGGER t BEFORE INSERT ON a BEGIN SELECT RAISE(ROLLBACK, 'full'); END;";
+        sqlx::raw_sql(script).execute(&mut connection).await.unwrap();
+        let tx = connection.begin().await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(is_reusable(&mut connection).await.unwrap());
+        let mut tx = connection.begin().await.unwrap();
+        sqlx::raw_sql("INSERT INTO a VALUES (1)").execute(&mut *tx).await.unwrap_err();
+        drop(tx);
+        assert!(!is_reusable(&mut connection).await.unwrap());
     }
 }

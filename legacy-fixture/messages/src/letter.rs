@@ -2,7 +2,8 @@
 //!
 //! Pure: it reads the parameters and judges texts; what needs rows (people, the parent) is judged in `src/write.rs`.
 //!
-//! What must stay true: rules, texts and their order are the monolith's, because callers see them in a 422.
+//! What must stay true: rules, texts and their order are the monolith's, because callers see them in a 422; only a text
+//! with a NUL character, which Postgres cannot store, is refused here alone.
 
 use crate::params::Params;
 use serde::Serialize;
@@ -37,7 +38,7 @@ pub(crate) enum Parent {
 pub(crate) struct Errors(Map<String, Value>);
 
 impl Letter {
-    /// The parameters of `message`; `None` without such an object.
+    /// The parameters of `message`; `None` without such an object, or when a text of it cannot be stored.
     pub(crate) fn read(params: &Params) -> Option<Self> {
         let message = params.object("message")?;
         let given = message.get("parent_id");
@@ -47,18 +48,25 @@ impl Letter {
         } else {
             integer(given).map_or(Parent::Unreadable, Parent::Id)
         };
-        Some(Self {
+        let letter = Self {
             recipient_id: integer(message.get("recipient_id")).unwrap_or_default(),
             subject: text(message, "subject"),
             body: text(message, "body"),
             parent,
-        })
+        };
+        (is_storable(&letter.subject) && is_storable(&letter.body)).then_some(letter)
     }
 }
 
-/// The new body for a message; `None` without an object `message`.
+/// The new body for a message; `None` without an object `message`, or when it cannot be stored.
 pub(crate) fn new_body(params: &Params) -> Option<String> {
-    params.object("message").map(|message| text(message, "body"))
+    let body = params.object("message").map(|message| text(message, "body"));
+    body.filter(|body| is_storable(body))
+}
+
+/// Postgres has no NUL character in texts; on SQLite the answer is the same.
+fn is_storable(text: &str) -> bool {
+    !text.contains('\0')
 }
 
 /// Judges a subject.
@@ -124,6 +132,14 @@ mod tests {
         let sparse = letter(&json!({ "recipient_id": "17", "body": 5 })).unwrap();
         assert_eq!((sparse.recipient_id, sparse.body.as_str()), (17, ""));
         assert_eq!(letter(&json!("no object")), None);
+    }
+
+    #[test]
+    fn a_text_with_a_nul_character_cannot_be_read() {
+        assert_eq!(letter(&json!({ "body": "a\0b" })), None);
+        assert_eq!(letter(&json!({ "subject": "\0", "body": "a" })), None);
+        let edit = |body: &str| new_body(&Params::from(json!({ "message": { "body": body } })));
+        assert_eq!((edit("\0"), edit("a").as_deref()), (None, Some("a")));
     }
 
     #[test]

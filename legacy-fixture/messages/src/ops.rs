@@ -12,7 +12,7 @@ use fixture_passport::Page;
 /// What the application itself refuses with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The body has no `message`.
+    /// The body has no `message`, or one with a text that cannot be stored.
     BadRequest,
     /// The caller is no user.
     Unauthorized,
@@ -97,7 +97,7 @@ pub(crate) struct MessageOf {
     pub(crate) message_id: i64,
 }
 
-/// A message that a user wants to send; no letter when the request had none.
+/// A message that a user wants to send; no letter when the request had none that can be read.
 #[derive(Debug, Clone)]
 pub(crate) struct NewMessage {
     pub(crate) user_id: i64,
@@ -112,7 +112,7 @@ pub(crate) struct Act {
     pub(crate) request_id: String,
 }
 
-/// A new body for a message; none when the request had no `message`.
+/// A new body for a message; none when the request had none that can be read.
 #[derive(Debug, Clone)]
 pub(crate) struct NewBody {
     pub(crate) act: Act,

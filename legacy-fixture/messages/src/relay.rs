@@ -5,7 +5,7 @@
 //! What must stay true: without `--broker` nothing is sent and the rows stay; a broker that is away never fails a
 //! request nor the start; the end lets a batch under way finish, for a bounded time.
 
-use crate::{args::MessagesArgs, error::MessagesError};
+use crate::{args::MessagesArgs, database::is_reusable, error::MessagesError};
 use banyan_outbox::{Engine, Outbox, Relay, RelayConfig};
 use banyan_seams::events::{
     backoff::Backoff,
@@ -67,6 +67,17 @@ impl Running {
     }
 }
 
+/// What passes by itself is a warning; what only a person can mend is an error.
+fn complain(reason: &(dyn Error + Send + Sync + 'static)) {
+    let of_broker = reason.downcast_ref::<BrokerError>();
+    let hint = of_broker.and_then(BrokerError::hint);
+    if of_broker.is_some_and(|error| !error.is_transient()) {
+        tracing::error!(error = reason, hint, "events wait: the relay cannot start");
+    } else {
+        tracing::warn!(error = reason, hint, "events wait: the relay cannot start yet");
+    }
+}
+
 struct Destination {
     database: String,
     broker: String,
@@ -82,7 +93,7 @@ impl Destination {
                 Ok(opened) => break opened,
                 Err(error) => error,
             };
-            tracing::warn!(error = reason.as_ref(), "events wait: the relay cannot start yet");
+            complain(reason.as_ref());
             tokio::select! {
                 () = self.cancel.cancelled() => return,
                 () = tokio::time::sleep(backoff.wait()) => {}
@@ -101,7 +112,9 @@ impl Destination {
         &self,
     ) -> Result<(Pool<DB>, Arc<dyn Broker>), Box<dyn Error + Send + Sync>> {
         let broker = self.declare().await?;
-        let pool = PoolOptions::new().max_connections(CONNECTIONS_MAX);
+        let pool = PoolOptions::<DB>::new()
+            .max_connections(CONNECTIONS_MAX)
+            .after_release(|connection, _| Box::pin(is_reusable(connection)));
         Ok((pool.connect(&self.database).await?, broker))
     }
 

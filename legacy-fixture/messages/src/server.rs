@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long requests under way may take after a stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long the end waits for connections that are still in use.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// A service that has its database and its address; it answers once [`serve`](Bound::serve) runs.
 #[derive(Debug)]
@@ -92,7 +94,9 @@ impl Bound {
         if let Some(relay) = relay {
             relay.end().await;
         }
-        database.close().await;
+        if tokio::time::timeout(CLOSE_MAX, database.close()).await.is_err() {
+            tracing::warn!(after_s = CLOSE_MAX.as_secs(), "ended with database connections in use");
+        }
         served
     }
 }

@@ -1,6 +1,6 @@
 //! Changes of the chat store: what the service does once it owns the context.
 //!
-//! Each change is one transaction: fence, locks, rules, rows, event, commit. A collision with another change is
+//! Each change is one transaction: fence, locks and rules, rows, event, commit. A collision with another change is
 //! tried again; whatever else goes wrong takes everything back.
 //!
 //! What must stay true: nothing is written unless the fence was read open in the same transaction; a refusal by the

@@ -8,8 +8,8 @@
 
 use crate::MothershipError;
 use sqlx::{
-    AssertSqlSafe, ColumnIndex, Decode, Encode, Executor, IntoArguments, MySql, MySqlPool, Sqlite,
-    SqlitePool, Transaction, Type,
+    AssertSqlSafe, ColumnIndex, Connection, Decode, Encode, Executor, IntoArguments, MySql,
+    MySqlPool, Sqlite, SqlitePool, Transaction, Type,
     mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlRow},
     query::Query,
     sqlite::{
@@ -99,7 +99,14 @@ impl Database {
                 .acquire_timeout(CONNECTION_WAIT)
                 .test_before_acquire(false)
         };
-        let write = pool(1).connect_with(options.clone()).await.map_err(open_error)?;
+        let write = pool(1).after_release(|connection, _| {
+            // After a commit that failed (a full disk), sqlx counts the transaction as open for ever.
+            Box::pin(async move {
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        });
+        let write = write.connect_with(options.clone()).await.map_err(open_error)?;
         let readers = u32::from(workers).min(SQLITE_READERS_MAX);
         let read = pool(readers).connect_with(options).await.map_err(open_error)?;
         Ok(Self::Sqlite { read, write })
@@ -377,6 +384,24 @@ mod tests {
         let (places, args) = padded_list(&[5, 6, 7]);
         assert_eq!(places, "?, ?, ?, ?");
         assert_eq!(args, [5, 6, 7, 7].map(Arg::Int));
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_ended_by_itself_does_not_keep_the_write_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("m.db").display());
+        let database = Database::open(&url, 1).await.unwrap();
+        // As a full disk does it: the database takes the transaction back, and sqlx does not notice.
+        let script = "CREATE TABLE a (id INTEGER); CREATE TABLE b (id INTEGER); \
+                      CREATE TRIGGER t BEFORE INSERT ON a BEGIN SELECT RAISE(ROLLBACK, 'full'); END;";
+        database.define(script.into()).await.unwrap();
+        let mut tx = database.begin().await.unwrap();
+        tx.execute("INSERT INTO a VALUES (1)".into(), &[]).await.unwrap_err();
+        drop(tx);
+        let mut tx = database.begin().await.unwrap();
+        tx.execute("INSERT INTO b VALUES (1)".into(), &[]).await.unwrap();
+        tx.commit().await.unwrap();
+        database.close().await;
     }
 
     #[tokio::test]

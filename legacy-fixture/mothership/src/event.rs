@@ -71,7 +71,6 @@ pub(crate) struct Events {
 struct Line {
     changed: Notify,
     closed: CancellationToken,
-    pending: AtomicU64,
     lost: AtomicU64,
 }
 
@@ -126,13 +125,11 @@ impl Events {
         };
         publisher::refuse_unknown_broker(&destination.broker)?;
         let instance = publisher::instance(database).await?;
-        let left = database.clone().rows(UNPUBLISHED.into(), &[]).await?;
-        let left = left.first().map(|row| row.cells().int()).transpose()?.unwrap_or_default();
+        let left = pending(database).await?;
         if left > 0 {
             tracing::info!(events = left, "publishing what an earlier process left behind");
         }
-        let pending = AtomicU64::new(u64::try_from(left).unwrap_or_default());
-        let line = Arc::new(Line { pending, ..Line::default() });
+        let line = Arc::new(Line::default());
         let events = Self { turn: Mutex::default(), line: Some(Arc::clone(&line)) };
         let destined = Destined { to: destination, instance, database: database.clone(), line };
         Ok((events, Publisher::start(destined)))
@@ -161,22 +158,13 @@ impl Events {
             published.into(),
         ];
         tx.execute(AUDIT.into(), &args).await?;
-        let Some(line) = &self.line else { return tx.commit().await };
-        // Before the commit: the publisher may take the event at once and count it down again.
-        line.pending.fetch_add(1, Ordering::Relaxed);
         let committed = tx.commit().await;
         drop(turn);
-        if committed.is_err() {
-            line.pending.fetch_sub(1, Ordering::Relaxed);
+        if let Some(line) = &self.line {
+            // Also after an error: a commit whose answer got lost may stand.
+            line.changed.notify_one();
         }
-        // Also after an error: a commit whose answer got lost may stand.
-        line.changed.notify_one();
         committed
-    }
-
-    /// Events committed and not yet taken by the broker.
-    pub(crate) fn pending(&self) -> u64 {
-        self.line.as_ref().map_or(0, |line| line.pending.load(Ordering::Relaxed))
     }
 
     /// Events that no broker would take.
@@ -199,6 +187,12 @@ impl Audit<'_> {
         });
         body.to_string().into_bytes()
     }
+}
+
+/// Events committed and not yet taken by the broker, whichever process committed them.
+pub(crate) async fn pending(database: &Database) -> Result<i64, MothershipError> {
+    let counted = database.clone().rows(UNPUBLISHED.into(), &[]).await?;
+    Ok(counted.first().map(|row| row.cells().int()).transpose()?.unwrap_or_default())
 }
 
 /// Now, as database text.

@@ -2,8 +2,8 @@
 //!
 //! One JSON line per acknowledged write of the context `messages`, appended when the answer came.
 //!
-//! What must stay true: an acknowledged write is in the ledger before its session goes on, also when a check then
-//! finds fault with the answer; what was not acknowledged is never in it.
+//! What must stay true: an acknowledged write is in the ledger before its session goes on, also when another status was
+//! expected or a check then finds fault with the answer; what was not acknowledged is never in it.
 
 use crate::{
     client::{Ask, Payload, Reply},

@@ -219,6 +219,8 @@ impl Visit<'_> {
                 Ok(Some(reply))
             }
             Ok(reply) => {
+                // Acknowledged is acknowledged, also with a status that is wrong here.
+                self.note(ask, &reply);
                 self.fail(
                     ask,
                     Some(&reply),

@@ -4,7 +4,7 @@
 
 mod site;
 
-use fixture_traffic::{Endpoint, TrafficArgs, TrafficError, TrafficSummary, run};
+use fixture_traffic::{Endpoint, LedgerEntry, TrafficArgs, TrafficError, TrafficSummary, run};
 use site::{Fault, Site};
 use std::{collections::BTreeSet, time::Duration};
 use tokio::sync::oneshot;
@@ -78,6 +78,26 @@ async fn each_fault_is_found_and_explained() {
         assert!(summary.by_endpoint[endpoint].failed > 0);
         assert!(summary.failures.len() <= 20);
     }
+}
+
+#[tokio::test]
+async fn an_acknowledged_write_is_in_the_ledger_whatever_status_was_expected() {
+    let site = Site::start(Fault::BlankIsAccepted, i64::from(USERS)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("ledger");
+    let args = TrafficArgs {
+        users: USERS,
+        concurrency: 4,
+        requests: Some(2_500),
+        writes_percent: 25,
+        ledger: Some(ledger.clone()),
+        ..TrafficArgs::at(&site.url)
+    };
+    let summary = run(args, std::future::pending()).await.unwrap();
+    let text = std::fs::read_to_string(ledger).unwrap();
+    let entries = text.lines().map(|line| serde_json::from_str::<LedgerEntry>(line).unwrap());
+    let blank = entries.filter(|entry| entry.body.as_deref() == Some(" ")).count();
+    assert!(blank > 0, "{summary}");
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! The statements of changes, where needed in two texts: Postgres wants to be told that a text is a time, and has row
 //! locks, which SQLite's one writer does not need.
 //!
-//! What must stay true: a conversation's row is locked before any of its messages is read or written, and before an id
-//! is drawn, so that ids of a conversation are in the order of their commits and two writers never wait for each other
-//! crosswise; a conversation's row says what the sync's mapping would compute from its messages.
+//! What must stay true: a conversation's row is locked before any of its messages is written or read to be changed, and
+//! before an id is drawn, so that ids of a conversation are in the order of their commits and two writers never wait for
+//! each other crosswise (people and the parent of a new message are read before it: no writer changes what is taken from
+//! them); a conversation's row says what the sync's mapping would compute from its messages.
 
 use crate::database::Sql;
 

@@ -1,14 +1,18 @@
 //! The same requests to the monolith and to the service, both with the same people: the same answers to the byte.
 
-use crate::world::{Place, World, on_both};
+use crate::world::{Place, World, answer, on_both};
 use fixture_messages::create_schema;
 use fixture_mothership::{Mothership, MothershipArgs};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::oneshot;
 
-on_both!(every_write_answers_as_the_monolith_to_the_byte, pages_of_the_monolith_may_post_here);
+on_both!(
+    every_write_answers_as_the_monolith_to_the_byte,
+    pages_of_the_monolith_may_post_here,
+    a_text_with_a_nul_character_is_a_bad_request,
+);
 
 /// One request of the script: who, what, with which body.
 #[derive(Clone)]
@@ -259,6 +263,18 @@ async fn every_write_answers_as_the_monolith_to_the_byte(place: Place) {
     drop(world.end().await);
     legacy.stop.send(()).unwrap();
     legacy.task.await.unwrap();
+}
+
+/// The one text that the monolith stores and the service does not.
+async fn a_text_with_a_nul_character_is_a_bad_request(place: Place) {
+    let world = World::owner(place).await;
+    assert_eq!(world.create(1, 2, "a").await.0, StatusCode::CREATED);
+    assert_eq!(world.create(1, 2, "a\0b").await.0, StatusCode::BAD_REQUEST);
+    let edit = json!({ "message": { "body": "\0" } });
+    let edited = answer(world.request(Method::PATCH, 1, "/messages/1").json(&edit)).await;
+    assert_eq!(edited.0, StatusCode::BAD_REQUEST);
+    assert_eq!(world.place.count("chat_messages WHERE body = 'a'").await, 1);
+    world.end().await;
 }
 
 async fn pages_of_the_monolith_may_post_here(place: Place) {

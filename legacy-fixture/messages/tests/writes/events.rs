@@ -15,7 +15,10 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-on_both!(events_have_the_monoliths_body_and_the_consumers_understand_them);
+on_both!(
+    events_have_the_monoliths_body_and_the_consumers_understand_them,
+    what_an_operator_dropped_was_never_announced,
+);
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -177,10 +180,28 @@ async fn a_broker_that_is_away_fails_no_write_and_gets_the_events_later() {
     }
     // A graceful end hands the lease over: the next process publishes at once.
     let place = world.end().await;
+    let begun = Instant::now();
     let world = World::serve(place, Some(broker)).await;
     assert_eq!(world.create(1, 2, "x").await.0, StatusCode::CREATED);
     let event = CloudEvent::from_message(&next(&mut listener).await).unwrap().unwrap();
     assert_eq!(event.subject.as_deref(), Some("4"));
+    // A lease that nobody handed over would last 10 s.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    world.end().await;
+}
+
+async fn what_an_operator_dropped_was_never_announced(place: Place) {
+    let world = World::owner(place).await;
+    for _ in 0..2 {
+        assert_eq!(world.create(1, 2, "x").await.0, StatusCode::CREATED);
+    }
+    let first = "(SELECT MIN(id) FROM banyan_outbox)";
+    let give_up = format!("UPDATE banyan_outbox SET state = 'dropped' WHERE id = {first}");
+    world.place.run(&give_up).await;
+    let announced = fixture_messages::committed(&world.place.url).await.unwrap();
+    let left = world.place.texts("SELECT event_id FROM banyan_outbox WHERE state = 'ready'").await;
+    let ids: Vec<String> = announced.into_iter().map(|event| event.id).collect();
+    assert_eq!((ids.len(), ids), (1, left));
     world.end().await;
 }
 

@@ -4,6 +4,8 @@ use crate::world::{Place, World, on_both};
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use std::time::{Duration, Instant};
 
 on_both!(
     no_write_happens_unless_the_fence_is_open,
@@ -138,5 +140,25 @@ async fn what_was_acknowledged_before_the_fence_closed_is_there_and_nothing_afte
     assert_eq!(world.place.wrong_conversations().await, [""; 0]);
     let answers: Vec<(StatusCode, Value)> = vec![world.create(1, 2, "late").await];
     assert_eq!(answers[0].0, StatusCode::SERVICE_UNAVAILABLE);
+    world.end().await;
+}
+
+/// A long transaction of somebody else: the wait has a limit, and the answer is no invitation to the other side.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_stays_locked_is_503_without_the_promise_on_postgres() {
+    let Some(place) = Place::postgres().await else { return };
+    let world = World::owner(place).await;
+    assert_eq!(world.create(1, 2, "first").await.0, StatusCode::CREATED);
+    let mut holder = PgConnection::connect(&world.place.url).await.unwrap();
+    let lock = "BEGIN; SELECT id FROM conversations FOR UPDATE;";
+    sqlx::raw_sql(lock).execute(&mut holder).await.unwrap();
+    let begun = Instant::now();
+    let response = world.request(Method::PUT, 2, "/messages/1/read").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!response.headers().contains_key("x-banyan-fenced"));
+    // The limit of the lock, not the 10 s of a whole request.
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    assert_eq!(world.act(Method::PUT, 2, "/messages/1/read").await.0, StatusCode::OK);
     world.end().await;
 }

@@ -7,7 +7,7 @@ use super::{
     session::{csrf_token, with_cookie},
 };
 use crate::{
-    event::now,
+    event::{now, pending},
     failure::{Failure, json_response},
     html::{Form, Html, escape, hidden},
     message::{self, Message},
@@ -121,16 +121,17 @@ pub(super) async fn conversation(
 }
 
 /// `GET /status`: different each time, on purpose.
-pub(super) async fn status(State(app): State<Arc<App>>) -> Response {
+pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Response, Failure> {
+    let events_pending = pending(&app.database).await?;
     let status = json!({
         "server_time": time::rails(&now()),
         "pid": std::process::id(),
         "uptime_ms": u64::try_from(app.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "requests_inside": app.workers.occupied(),
-        "events_pending": app.events.pending(),
+        "events_pending": events_pending,
         "events_lost": app.events.lost(),
     });
-    json_response(StatusCode::OK, &status)
+    Ok(json_response(StatusCode::OK, &status))
 }
 
 /// `GET /healthz`

@@ -4,7 +4,8 @@
 //! The audits are the queue, so its length has no limit of memory and a crash forgets nothing.
 //!
 //! What must stay true: an audit is marked only after the broker has its event, so a crash in between repeats the
-//! event under the same `message_id` and never loses it; one event waits for the one before it.
+//! event under the same `message_id` and never loses it; one event waits for the one before it; what another process
+//! on the same database committed is found, too.
 
 use super::{Audit, Line};
 use crate::{
@@ -21,15 +22,15 @@ use std::{
 };
 use tokio::task::JoinHandle;
 
-/// Events per read and per mark.
-const BATCH_MAX: u64 = 200;
+/// How often it looks when nobody wakes it: another process may have committed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long the end waits for events that the broker has not taken.
 const DRAIN_MAX: Duration = Duration::from_secs(15);
 const INSTANCE_KEY: &str = "instance";
 
-/// Walks `index_audits_on_published`.
+/// What is read and marked at a time. Walks `index_audits_on_published`.
 const BATCH: &str = "SELECT id, event_type, subject_type, subject_id, user_id, request_id, \
      CAST(created_at AS CHAR), data FROM audits WHERE published = 0 ORDER BY id LIMIT 200";
 const MARK: &str = "UPDATE audits SET published = 1 WHERE id IN ";
@@ -105,6 +106,7 @@ impl Destined {
                 tokio::select! {
                     () = self.line.changed.notified() => {}
                     () = self.line.closed.cancelled() => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
                 }
                 continue;
             }
@@ -162,8 +164,6 @@ impl Destined {
             tracing::warn!(%error, "published events wait to be marked");
             patience.wait().await;
         }
-        let marked = u64::try_from(batch.len()).unwrap_or(BATCH_MAX);
-        self.line.pending.fetch_sub(marked, Ordering::Relaxed);
     }
 
     async fn try_mark(&self, sql: String, args: &[Arg]) -> Result<(), MothershipError> {
@@ -185,9 +185,8 @@ impl Destined {
                 }
                 Err(error) => {
                     tracing::warn!(%error, audit_id = outgoing.audit_id, "event waits for the broker");
-                    if matches!(error, BrokerError::Closed) {
-                        *broker = None;
-                    }
+                    // Not only the connection may be gone, also the exchange: the next try declares it again.
+                    *broker = None;
                 }
             }
             patience.wait().await;

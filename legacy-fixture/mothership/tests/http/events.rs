@@ -15,6 +15,7 @@ on_both! { |args| args.broker = Some("embedded:{dir}/broker.db".to_owned());
     events_of_a_process_that_was_killed_are_published_by_the_next,
     audits_of_an_earlier_version_count_as_published,
     concurrent_changes_are_published_in_audit_order,
+    what_another_process_committed_is_published_by_an_idle_one,
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -139,6 +140,33 @@ async fn events_of_a_process_that_was_killed_are_published_by_the_next(mut world
     assert!(more.is_err(), "{more:?}");
 }
 
+async fn what_another_process_committed_is_published_by_an_idle_one(world: World) {
+    let mut listener = Listener::on(&world).await;
+    world.send(3, 17, "a").await;
+    assert_eq!(listener.next().await.1["audit_id"], 1);
+    until_published(&world).await;
+    // By now it waits to be woken, and nothing here wakes it.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    run(
+        &world,
+        "INSERT INTO audits (event_type, subject_type, subject_id, user_id, request_id, created_at, data, published) \
+         SELECT event_type, subject_type, subject_id, user_id, request_id, created_at, data, 0 FROM audits WHERE id = 1",
+    )
+    .await;
+    assert_eq!(listener.next().await.1["audit_id"], 2);
+    until_published(&world).await;
+}
+
+/// Waits until the status counts no event that is still to be published.
+async fn until_published(world: &World) {
+    let published = async {
+        while world.json(3, "/status").await["events_pending"] != 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, published).await.unwrap();
+}
+
 async fn audits_of_an_earlier_version_count_as_published(mut world: World) {
     world.send(3, 17, "a").await;
     world.stop().await;
@@ -183,6 +211,22 @@ async fn broken_broker_fails_no_request_and_gets_its_events_later() {
     for audit_id in 1..=5 {
         assert_eq!(listener.next().await.1["audit_id"], audit_id);
     }
+}
+
+#[tokio::test]
+async fn an_exchange_that_vanished_is_declared_again() {
+    let world =
+        World::sqlite(|args| args.broker = Some("embedded:{dir}/broker.db".to_owned())).await;
+    let mut listener = Listener::on(&world).await;
+    world.send(3, 17, "a").await;
+    assert_eq!(listener.next().await.1["audit_id"], 1);
+    let file = format!("sqlite:{}", world.directory.path().join("broker.db").display());
+    let mut broker = SqliteConnection::connect(&file).await.unwrap();
+    // The second statement has the broker read its exchanges again.
+    let vanish = "DELETE FROM exchanges; UPDATE meta SET value = '' WHERE key = 'topology';";
+    sqlx::raw_sql(vanish).execute(&mut broker).await.unwrap();
+    world.send(3, 17, "b").await;
+    assert_eq!(listener.next().await.1["audit_id"], 2);
 }
 
 #[tokio::test]
