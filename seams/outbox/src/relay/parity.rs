@@ -26,7 +26,7 @@ const MUTED_MAX: i64 = 100;
 const MUTED: &str = "SELECT id, lane, routing_key, properties, body, attempts, state
     FROM banyan_outbox WHERE state = 'muted' AND next_at_ms <= {now} ORDER BY id LIMIT ?";
 /// By the primary key, as with rows that were sent. When it was settled stays: it goes away with its age.
-const SHOWN: &str = "UPDATE banyan_outbox SET state = 'parity', error = NULL WHERE id IN (";
+const SHOWN: &str = "state = 'parity', error = NULL";
 
 /// A full queue or an outage leaves a muted row as it is.
 const SHOWING: Marking = Marking {

@@ -11,7 +11,7 @@ use super::RelayConfig;
 use super::batch::Blame;
 use super::lease::{Lease, cut};
 use crate::counter::{self, TRIMMED};
-use crate::engine::{AnyRow, Bind, Engine, all, id_list, signed};
+use crate::engine::{AnyRow, Bind, Engine, all, by_ids, id_list, signed};
 use crate::error::OutboxError;
 use crate::metrics;
 use crate::row::{Row, RowState};
@@ -37,8 +37,7 @@ const FRESH: &str =
       {except} ORDER BY id LIMIT ?";
 /// By the primary key alone: a condition on `state` could make MySQL lock half the index. The lease makes it needless,
 /// for only the leader changes rows that are ready or waiting.
-const SENT: &str = "UPDATE banyan_outbox SET state = 'sent', settled_at_ms = {now}, error = NULL
-    WHERE id IN (";
+const SENT: &str = "state = 'sent', settled_at_ms = {now}, error = NULL";
 const FAILED: &str =
     "UPDATE banyan_outbox SET state = ?, attempts = ?, next_at_ms = {now} + ?, error = ?
     WHERE id = ?";
@@ -46,7 +45,6 @@ const FAILED: &str =
 /// changed with every row that is marked.
 const OLDEST: &str = "SELECT id, context, seq, {now} - settled_at_ms AS age_ms FROM banyan_outbox
     WHERE state = ? ORDER BY id LIMIT ?";
-const DELETE: &str = "DELETE FROM banyan_outbox WHERE id IN (";
 
 /// What to publish next.
 #[derive(Debug, Default)]
@@ -170,7 +168,7 @@ pub(super) async fn read<DB: Engine>(
 pub(super) struct Marking {
     /// For errors.
     pub(super) doing: &'static str,
-    /// Marks those that were published; ends with an open list of ids.
+    /// What marks those that were published: a `SET` clause.
     pub(super) sent: &'static str,
     /// The state of one that failed; `None` leaves it as it is.
     pub(super) failed: fn(&Failed, &RelayConfig) -> Option<RowState>,
@@ -226,7 +224,7 @@ async fn mark_on<DB: Engine>(
     let mut tx = connection.begin_with(DB::DIALECT.begin_write()).await.map_err(failed())?;
     lease.claim(&mut tx).await?;
     if !outcome.sent.is_empty() {
-        let sql = format!("{}{})", marking.sent, id_list(&outcome.sent));
+        let sql = by_ids(DB::DIALECT, Some(marking.sent), &outcome.sent);
         DB::run(&mut tx, &sql, &[]).await.map_err(failed())?;
     }
     for row in &outcome.failed {
@@ -309,7 +307,7 @@ async fn delete<DB: Engine>(tx: &mut Transaction<'_, DB>, old: &[Old]) -> Result
         return Ok(());
     }
     let ids: Vec<i64> = old.iter().map(|row| row.id).collect();
-    DB::run(tx, &format!("{DELETE}{})", id_list(&ids)), &[]).await?;
+    DB::run(tx, &by_ids(DB::DIALECT, None, &ids), &[]).await?;
     let mut numbered = std::collections::BTreeMap::<&str, i64>::new();
     for row in old.iter().filter(|row| row.seq.is_some()) {
         *numbered.entry(&row.context).or_default() += 1;
