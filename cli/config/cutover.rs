@@ -1,4 +1,7 @@
 //! `[cutover]`: how long a switch of a context may take where.
+//!
+//! Owns the rules between its limits and those of the proxy. They exist because limits that contradict each other show
+//! only while clients wait.
 
 use super::problem::Problem;
 use super::reader::Section;
@@ -6,7 +9,11 @@ use super::{section, value};
 use banyan_cutover::Limits;
 use std::time::Duration;
 
-/// Reads the section. What is not decided within its hold must be given up before the proxies refuse held writes.
+/// By how much the proxies must hold a write longer than a switch may take until its decision: the time in which they
+/// hear of it and let the write go.
+const RELEASE: Duration = Duration::from_millis(500);
+
+/// Reads the section.
 pub(crate) fn read(section: &Section<'_>, proxy: Option<&section::Proxy>) -> Option<Limits> {
     let wait =
         |key, default| section.or(key, default, value::duration_ms).map(Duration::from_millis);
@@ -19,14 +26,12 @@ pub(crate) fn read(section: &Section<'_>, proxy: Option<&section::Proxy>) -> Opt
         wait("events-max", "60s"),
         wait("retry-max", "60s"),
     );
-    if let (Some(hold), Some(proxy)) = (limits.0, proxy)
-        && hold >= Duration::from_millis(proxy.hold_max_ms)
-    {
-        let message = "`cutover.hold-max` must be shorter than `proxy.hold-max`";
-        section.problem(
-            Problem::error(section.key_span("hold-max"), message)
-                .hint("else held writes are refused before the switch gives up"),
-        );
+    if let (Some(hold), Some(proxy)) = (limits.0, proxy) {
+        shorter_than_the_proxy_s(section, hold, proxy);
+    }
+    if let (Some(hold), Some(quiet), Some(lock)) = (limits.0, limits.1, limits.2) {
+        within_the_hold(section, "quiet-max", quiet, hold);
+        within_the_hold(section, "lock-wait", lock, hold);
     }
     section.finish();
     Some(Limits {
@@ -39,4 +44,30 @@ pub(crate) fn read(section: &Section<'_>, proxy: Option<&section::Proxy>) -> Opt
         retry_max: limits.6?,
         ..Limits::default()
     })
+}
+
+/// What is not decided within its hold must be given up, and heard of, before the proxies refuse held writes.
+fn shorter_than_the_proxy_s(section: &Section<'_>, hold: Duration, proxy: &section::Proxy) {
+    if hold.saturating_add(RELEASE) <= Duration::from_millis(proxy.hold_max_ms) {
+        return;
+    }
+    let place = section.key_span("hold-max").or_else(|| proxy.hold_max_place.clone());
+    let message = "`cutover.hold-max` must be at least 500ms shorter than `proxy.hold-max`";
+    section.problem(
+        Problem::error(place, message)
+            .hint("else held writes are refused before the switch gives up"),
+    );
+}
+
+/// A part of the hold must leave time for the rest of it.
+fn within_the_hold(section: &Section<'_>, key: &str, part: Duration, hold: Duration) {
+    if part < hold {
+        return;
+    }
+    let place = section.key_span(key).or_else(|| section.key_span("hold-max"));
+    let message = format!("`cutover.{key}` must be shorter than `cutover.hold-max`");
+    section.problem(
+        Problem::error(place, message)
+            .hint("it is a part of the hold, and the switch needs the rest"),
+    );
 }

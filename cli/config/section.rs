@@ -9,6 +9,7 @@ use super::record::Record;
 use super::{relative_to, url_relative_to, value};
 use banyan_diff::{Protect, RuleSet};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 
 /// `[control]`: where live state is kept.
@@ -52,6 +53,8 @@ pub(crate) struct Proxy {
     pub(crate) hold_requests_max: usize,
     /// Longest time that one of them is held.
     pub(crate) hold_max_ms: u64,
+    /// Where that is said, if it is.
+    pub(crate) hold_max_place: Option<Range<usize>>,
     pub(crate) tee_max_bytes: usize,
     pub(crate) access_log: bool,
     pub(crate) expose_side: bool,
@@ -110,6 +113,7 @@ impl Proxy {
             grace_ms: grace_ms?,
             hold_requests_max: hold_requests_max?,
             hold_max_ms: hold_max_ms?,
+            hold_max_place: section.key_span("hold-max"),
             tee_max_bytes: tee_max_bytes?,
             access_log: access_log?,
             expose_side: expose_side?,

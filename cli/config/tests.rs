@@ -156,3 +156,29 @@ fn a_wrong_parity_key_is_told_at_its_place() {
     assert_eq!(parity.key.words().collect::<Vec<_>>(), ["type", "subject|/data/id"]);
     assert_eq!((parity.window_ms, parity.late_max_ms), (300_000, 30_000));
 }
+
+#[test]
+fn limits_of_a_cutover_that_contradict_each_other_are_told_at_their_places() {
+    let told = |proxy: &str, cutover: &str| {
+        let text = format!("{SMALL}{proxy}\n[cutover]\n{cutover}\n");
+        let (problems, config) = parse_text(&text);
+        assert_eq!(config.is_none(), !problems.is_empty());
+        Failure::config(Path::new("banyan.toml"), &text, problems).detail_lines().join("\n")
+    };
+    // Both sides of each rule.
+    assert_eq!(told("hold-max = \"4500ms\"", ""), "");
+    assert_eq!(told("", "hold-max = \"4500ms\"\nquiet-max = \"4499ms\""), "");
+    let wrong = "hold-max = \"4501ms\"\nquiet-max = \"5s\"\nlock-wait = \"4501ms\"";
+    insta::assert_snapshot!(told("", wrong), @r"
+    banyan.toml:5:1: `cutover.hold-max` must be at least 500ms shorter than `proxy.hold-max` (hint: else held writes are refused before the switch gives up)
+    banyan.toml:6:1: `cutover.quiet-max` must be shorter than `cutover.hold-max` (hint: it is a part of the hold, and the switch needs the rest)
+    banyan.toml:7:1: `cutover.lock-wait` must be shorter than `cutover.hold-max` (hint: it is a part of the hold, and the switch needs the rest)
+    ");
+    // Against a default, the place is that of the key that is there.
+    insta::assert_snapshot!(told("hold-max = \"4s\"", "settle = \"1s\""), @r"
+    banyan.toml:3:1: `cutover.hold-max` must be at least 500ms shorter than `proxy.hold-max` (hint: else held writes are refused before the switch gives up)
+    ");
+    insta::assert_snapshot!(told("", "hold-max = \"2s\""), @r"
+    banyan.toml:5:1: `cutover.quiet-max` must be shorter than `cutover.hold-max` (hint: it is a part of the hold, and the switch needs the rest)
+    ");
+}

@@ -29,7 +29,7 @@ pub(crate) fn write(log: AccessLog, draw: u8, session: &Session, call: &Call, st
         ms = u64::try_from(call.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         bytes = session.body_bytes_sent(),
         client = call.address.map(tracing::field::display),
-        context = decision.and_then(|d| d.context.as_ref()).map_or("-", |name| name.as_str()),
+        context = call.context().map_or("-", |name| name.as_str()),
         endpoint = decision.and_then(|d| d.endpoint.as_ref()).map_or("-", |name| name.as_str()),
         kind = call.kind().as_str(),
         phase = decision.map_or("-", |d| d.phase.word()),

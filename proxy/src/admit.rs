@@ -2,7 +2,8 @@
 //!
 //! Owns everything between the head and the decision. It exists apart from pingora's callbacks so that it can be read as
 //! one sequence. What must stay true: nothing here awaits; whatever is refused is refused before any side sees a byte; a
-//! write is counted as on its way before it looks at the table it goes by, and not at all while it waits.
+//! write is counted as on its way before it looks at the table it goes by, and not at all while it waits; what may have to
+//! wait, writes and tunnels, goes by a table that is still in force when it is let go.
 
 use crate::answer::{Answer, Fault};
 use crate::call::{Call, OnTheWay, Route};
@@ -131,19 +132,18 @@ impl Plane {
                 call.route = Some(route);
                 return Ok(Pass::Wait(gate));
             }
-            if kind == RequestKind::Upgrade {
-                call.route = Some(route);
-                return Ok(Pass::Go);
-            }
-            let on_its_way = gate.begin();
+            // A tunnel is not counted: it can stay open for hours, and no cutover waits for it.
+            let on_its_way = (kind == RequestKind::Write).then(|| gate.begin());
             // A new table in between: it may hold, and whoever put it in force may have counted already.
-            if Arc::ptr_eq(&table, &self.table.load()) {
-                self.begin_write(&table, &route.decision, call);
-                let counted = OnTheWay::new(&self.counts.writes, Gauge::Writes);
-                call.write = Some((on_its_way, counted));
-                call.route = Some(route);
-                return Ok(Pass::Go);
+            if !Arc::ptr_eq(&table, &self.table.load()) {
+                continue;
             }
+            if on_its_way.is_some() {
+                self.begin_write(&table, &route.decision, call);
+                call.write = on_its_way;
+            }
+            call.route = Some(route);
+            return Ok(Pass::Go);
         }
     }
 

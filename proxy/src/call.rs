@@ -9,7 +9,7 @@ use crate::gate::OnItsWay;
 use crate::metric::{self, Cause, Gauge, Meter};
 use crate::pin::Pin;
 use crate::tee::Capture;
-use banyan_domain::{Decision, RequestKind, Side};
+use banyan_domain::{ContextName, Decision, RequestKind, Side};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +24,8 @@ pub(crate) struct Call {
     pub(crate) tunnel: bool,
     /// Where it goes; nothing when it was refused.
     pub(crate) route: Option<Route>,
+    /// The context for whose cutover it was held, when it was not let through.
+    pub(crate) held_for: Option<ContextName>,
     pub(crate) attempt: Attempt,
     pub(crate) address: Option<IpAddr>,
     /// Proxies of this kind it went through, this one included.
@@ -33,8 +35,8 @@ pub(crate) struct Call {
     pub(crate) capture: Capture,
     /// Headers as the side got them, kept only for a comparison.
     pub(crate) sent_headers: Vec<(String, Vec<u8>)>,
-    /// Set while a write is on its way: counted for its context and for all.
-    pub(crate) write: Option<(OnItsWay, OnTheWay)>,
+    /// Set while a write is on its way: counted for its context.
+    pub(crate) write: Option<OnItsWay>,
     /// Set while a write is on its way and its caller is known.
     pub(crate) pin: Option<Pin>,
 }
@@ -94,6 +96,7 @@ impl Call {
             on_the_way,
             tunnel: false,
             route: None,
+            held_for: None,
             attempt: Attempt {
                 side: Side::Legacy,
                 tried_again: false,
@@ -117,6 +120,12 @@ impl Call {
         self.route.as_ref().map_or(RequestKind::Unmatched, |route| route.decision.kind)
     }
 
+    /// The context it belongs to, also when it was held and refused.
+    pub(crate) fn context(&self) -> Option<&ContextName> {
+        let decided = self.route.as_ref().and_then(|route| route.decision.context.as_ref());
+        decided.or(self.held_for.as_ref())
+    }
+
     /// Whether legacy may be asked instead now.
     pub(crate) fn may_fall_back(&self) -> bool {
         self.route.as_ref().is_some_and(|route| route.fallback)
@@ -131,5 +140,19 @@ impl Call {
         }
         self.attempt.side = Side::Legacy;
         self.attempt.fell_back = Some(cause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_request_that_was_refused_still_names_its_context() {
+        let mut call = Call::new(OnTheWay::new(&Arc::default(), Gauge::Requests));
+        assert_eq!(call.context(), None);
+        let messages = ContextName::new("messages").unwrap();
+        call.held_for = Some(messages.clone());
+        assert_eq!(call.context(), Some(&messages));
     }
 }

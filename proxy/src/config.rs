@@ -75,7 +75,8 @@ pub struct Upstream {
     pub host: HostPolicy,
     /// Time to connect, in ms, TLS included. Default: 1,000.
     pub connect_timeout_ms: u64,
-    /// Longest silence while an answer is awaited or read, in ms. Default: 60,000.
+    /// Longest silence while an answer is awaited or read, in ms. Of a new side it is the limit of the reads that legacy
+    /// answers instead; writes, and reads that cannot fall back, get the time that legacy gets. Default: 60,000.
     pub read_timeout_ms: u64,
     /// Longest time for one write of request bytes, in ms. Default: 30,000.
     pub write_timeout_ms: u64,

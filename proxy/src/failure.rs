@@ -5,10 +5,10 @@
 
 use crate::answer::{Answer, Fault};
 use crate::call::Call;
+use crate::fence;
 use crate::metric::{self, Cause};
 use crate::retry::{self, Failure, Next};
-use crate::{fence, hold};
-use banyan_domain::RequestKind;
+use banyan_domain::{Compiled, RequestKind};
 use http::StatusCode;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -62,15 +62,11 @@ pub(crate) fn after(
     error
 }
 
-/// What the client is told when no side answered; nothing when the client is gone.
-pub(crate) fn answer(error: &Error, call: &Call) -> Option<Answer> {
+/// What the client is told when no side answered, by the table in force; nothing when the client is gone.
+pub(crate) fn answer(error: &Error, call: &Call, table: &Compiled) -> Option<Answer> {
     let side = call.attempt.side;
     if call.attempt.fence.is_refusal() {
-        let context = call.route.as_ref().and_then(|route| route.decision.context.as_ref());
-        let context = context.map_or("the context", |name| name.as_str());
-        return Some(hold::unavailable(&format!(
-            "`{context}` is being cut over; {side} refused the write and nothing of it was kept"
-        )));
+        return Some(fence::refusal(call, table));
     }
     let (status, fault, detail) = match retry::cause(error) {
         Cause::Client if is_gone(error) => return None,

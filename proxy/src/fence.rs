@@ -3,15 +3,17 @@
 //! Owns the one exception from "a write is never sent twice": the side says that it rolled the write back, so it may go
 //! to the next owner. It exists because a fence may close before this proxy knows of the cutover. What must
 //! stay true: it counts only if the side names the context that was decided; it happens once per request, and only
-//! with a body that can be sent again whole; the side's word never reaches a client.
+//! with a body that can be sent again whole; the side's word never reaches a client; every one is counted, and an
+//! operator is told of each that a client noticed.
 
 use crate::admit::{Pass, Queueing};
+use crate::answer::Answer;
 use crate::call::{Call, Route};
-use crate::hold::Wait;
+use crate::hold::{self, Wait};
 use crate::metric::held::{self, Fenced, Outcome};
 use crate::plane::Plane;
-use banyan_domain::{Compiled, RequestKind};
-use http::{HeaderName, StatusCode};
+use banyan_domain::{Compiled, ContextName, RequestKind};
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
@@ -47,16 +49,17 @@ impl Fence {
 }
 
 /// Takes the side's word out of an answer. An error ends the try.
-pub(crate) fn read(head: &mut ResponseHeader, call: &mut Call) -> pingora::Result<()> {
+pub(crate) fn read(
+    plane: &Plane,
+    head: &mut ResponseHeader,
+    call: &mut Call,
+) -> pingora::Result<()> {
     if !head.headers.contains_key(&HEADER) {
         return Ok(());
     }
     let Some(named) = head.remove_header(&HEADER) else { return Ok(()) };
-    let decision = call.route.as_ref().map(|route| &route.decision);
-    let context =
-        decision.filter(|d| d.kind == RequestKind::Write).and_then(|d| d.context.as_ref());
-    let ours = context.is_some_and(|context| named.as_bytes() == context.as_str().as_bytes());
-    if head.status != StatusCode::SERVICE_UNAVAILABLE || !ours {
+    if let Some(why) = stray(&named, head.status, call) {
+        tell_stray(&plane.table.load(), &named, head.status, call, why);
         return Ok(());
     }
     call.attempt.fence = match call.attempt.fence {
@@ -72,6 +75,44 @@ pub(crate) fn read(head: &mut ResponseHeader, call: &mut Call) -> pingora::Resul
     error.as_up();
     error.set_retry(false);
     Err(error)
+}
+
+/// Why a side's word is not that its fence refused this write; nothing when it is.
+fn stray(named: &HeaderValue, status: StatusCode, call: &Call) -> Option<&'static str> {
+    if call.kind() != RequestKind::Write {
+        return Some("the request is not declared as a write");
+    }
+    let names = |context: &ContextName| named.as_bytes() == context.as_str().as_bytes();
+    if !call.context().is_some_and(names) {
+        return Some("the request is declared as a write of another context");
+    }
+    (status != StatusCode::SERVICE_UNAVAILABLE).then_some("the status is not 503")
+}
+
+/// The client gets such an answer as it is. Most of them mean that an endpoint is missing in the declarations, or stands
+/// in the wrong context, so its writes are lost to clients as long as the fence is shut.
+fn tell_stray(
+    table: &Compiled,
+    named: &HeaderValue,
+    status: StatusCode,
+    call: &Call,
+    why: &'static str,
+) {
+    let fence = named.to_str().unwrap_or("unreadable");
+    // A label is a declared name, whatever a side says.
+    let declared = ContextName::new(fence).ok().filter(|name| table.context(name).is_some());
+    held::fenced(declared.as_ref().map_or("none", |name| name.as_str()), Fenced::Stray);
+    let endpoint = call.route.as_ref().and_then(|route| route.decision.endpoint.as_ref());
+    tracing::warn!(
+        fence,
+        why,
+        context = call.context().map_or("none", |name| name.as_str()),
+        endpoint = endpoint.map_or("none", |name| name.as_str()),
+        kind = call.kind().as_str(),
+        side = call.attempt.side.as_str(),
+        status = status.as_u16(),
+        "a fence refused a request that cannot go to the next owner"
+    );
 }
 
 /// Whether a refused try may be followed by another one.
@@ -98,16 +139,34 @@ pub(crate) fn may_try_again(session: &mut Session, call: &mut Call) -> bool {
 }
 
 fn count(call: &Call, outcome: Fenced) {
-    let context = call.route.as_ref().and_then(|route| route.decision.context.as_ref());
-    if let Some(context) = context {
-        held::fenced(context.as_str(), outcome);
-        tracing::info!(
-            context = context.as_str(),
-            side = call.attempt.side.as_str(),
-            outcome = outcome.as_str(),
-            "a fence refused a write"
-        );
+    let Some(context) = call.context().map(ContextName::as_str) else { return };
+    held::fenced(context, outcome);
+    let side = call.attempt.side.as_str();
+    match outcome {
+        Fenced::Rerouted => tracing::info!(context, side, "a write went to the next owner"),
+        Fenced::Wait(_) | Fenced::Large | Fenced::Again | Fenced::Stray => {
+            let outcome = outcome.as_str();
+            tracing::warn!(context, side, outcome, "a fence refused a write");
+        }
     }
+}
+
+/// What the client of a refused write is told. A fence can be shut without a cutover that this proxy knows of: it has not
+/// heard of it yet, or one was given up and not cleared up.
+pub(crate) fn refusal(call: &Call, table: &Compiled) -> Answer {
+    let side = call.attempt.side;
+    let state = call.context().and_then(|name| table.context(name)).map(|context| &context.state);
+    let context = call.context().map_or("the context", |name| name.as_str());
+    let detail = if state.is_some_and(|state| state.armed.is_some()) {
+        format!(
+            "`{context}` is being cut over; {side} refused the write and nothing of it was kept"
+        )
+    } else {
+        format!(
+            "{side} takes no writes of `{context}` now; nothing of this one was kept, send it again"
+        )
+    };
+    hold::unavailable(&detail)
 }
 
 impl Plane {

@@ -136,6 +136,7 @@ pub(crate) fn count(status: u16, error: Option<&Error>, call: &Call) {
         cause = cause.as_str(),
         side = side.as_str(),
         kind = call.kind().as_str(),
+        context = call.context().map_or("none", |name| name.as_str()),
         endpoint = route.decision.endpoint.as_ref().map_or("none", |name| name.as_str()),
         status,
         sent = call.attempt.sent,

@@ -5,6 +5,7 @@
 //! whoever sees the table acknowledged sees the write in the count; a write that waits is in no count of those on
 //! their way; who came first leaves a queue first; a queue takes only so many.
 
+use crate::metric::{self, Gauge};
 use banyan_domain::ContextName;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
@@ -50,6 +51,7 @@ impl Writes {
     }
 
     /// The writes that wait at this moment, by context: held, or refused by a fence; contexts without any are left out.
+    /// A test waits by it until a request has reached its queue; operators have `banyan_proxy_held`.
     pub fn waiting(&self) -> BTreeMap<ContextName, usize> {
         let gates = self.gates();
         let counts = gates.iter().map(|(name, gate)| (name, gate.held.len() + gate.fenced.len()));
@@ -85,6 +87,7 @@ impl Gate {
 
     /// Counts a write. The table must be looked at (again) afterwards.
     pub(crate) fn begin(self: &Arc<Self>) -> OnItsWay {
+        metric::on_the_way(Gauge::Writes, 1);
         self.on_their_way.fetch_add(1, Ordering::SeqCst);
         // Pairs with the one between taking a table and counting: either this write sees the new table, or the
         // count sees this write.
@@ -100,6 +103,7 @@ impl Gate {
 impl Drop for OnItsWay {
     fn drop(&mut self) {
         self.0.on_their_way.fetch_sub(1, Ordering::SeqCst);
+        metric::on_the_way(Gauge::Writes, -1);
     }
 }
 

@@ -115,6 +115,7 @@ impl Plane {
             tracing::warn!(context, "a held write was refused: its time was over");
         }
         call.route = None;
+        call.held_for = Some(gate.context().clone());
         Refusal {
             answer: unavailable(&self.why(context, outcome)),
             counted_as: outcome.counted_as(),

@@ -12,14 +12,14 @@ use crate::force::SIDE_HEADER;
 use crate::intake::{AddressText, HeaderView};
 use crate::metric::{Cause, Gauge};
 use crate::plane::Plane;
-
 use crate::tee::{Capture, owned_headers};
+use crate::upstream::Patience;
 use crate::{access, draw, failure, finish};
 use banyan_domain::RequestKind;
 use banyan_domain::sticky::Headers;
 use banyan_shadow::SkipReason;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -113,11 +113,11 @@ impl ProxyHttp for Life {
     /// Step 6, tee: the head of the answer, before any edit of ours.
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         call: &mut Self::CTX,
     ) -> Result<()> {
-        fence::read(head, call)?;
+        fence::read(&self.0, head, call)?;
         let status = head.status;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
@@ -129,6 +129,10 @@ impl ProxyHttp for Life {
             return Err(error);
         }
         call.attempt.upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
+        if call.write.is_some() && is_whole(&session.req_header().method, head) {
+            // Pingora announces no body that does not come, so this is the end that the side has with the write.
+            call.write = None;
+        }
         if status.is_client_error()
             && let Some(pin) = call.pin.take()
         {
@@ -218,7 +222,8 @@ impl ProxyHttp for Life {
         let begun = session.response_written().is_some_and(|head| {
             !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
         });
-        let Some(answer) = failure::answer(error, call).filter(|_| !begun) else { return lost() };
+        let answer = failure::answer(error, call, &self.0.table.load());
+        let Some(answer) = answer.filter(|_| !begun) else { return lost() };
         match answer.send(session).await {
             Ok(()) => {
                 FailToProxy { error_code: answer.status.as_u16(), can_reuse_downstream: false }
@@ -257,8 +262,8 @@ impl Life {
     fn peer(&self, call: &Call) -> Option<Box<HttpPeer>> {
         let route = call.route.as_ref()?;
         let target = self.0.upstreams.of(call.attempt.side, route.decision.context.as_ref())?;
-        let peer = if call.tunnel { target.tunnel_peer()? } else { target.peer()? };
-        Some(peer)
+        let patience = if call.may_fall_back() { Patience::Short } else { Patience::Long };
+        if call.tunnel { target.tunnel_peer() } else { target.peer(patience) }
     }
 
     fn edit_request(&self, session: &Session, head: &mut RequestHeader, call: &Call) -> Result<()> {
@@ -307,6 +312,15 @@ impl Life {
     }
 }
 
+/// Whether an answer is over with its head: it has no body (RFC 9112, 6.3).
+fn is_whole(asked: &Method, head: &ResponseHeader) -> bool {
+    let bodyless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let empty = length.and_then(|text| text.trim().parse::<u64>().ok()) == Some(0)
+        && !head.headers.contains_key(header::TRANSFER_ENCODING);
+    *asked == Method::HEAD || bodyless || empty
+}
+
 /// The hop count as a header value, without an allocation for the counts that are let through.
 fn hops(count: u8) -> HeaderValue {
     match count {
@@ -326,4 +340,28 @@ fn forwarded_for(head: &RequestHeader, peer: Option<std::net::IpAddr>) -> Option
     let parts: Vec<&[u8]> =
         earlier.map(HeaderValue::as_bytes).chain([peer.as_str().as_bytes()]).collect();
     HeaderValue::from_bytes(&parts.join(&b", "[..])).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_a_body_is_over_with_its_head() {
+        let whole = |method: Method, status: u16, headers: &[(&'static str, &str)]| {
+            let mut head = ResponseHeader::build(status, None).unwrap();
+            for (name, value) in headers {
+                head.insert_header(*name, (*value).to_owned()).unwrap();
+            }
+            is_whole(&method, &head)
+        };
+        assert!(whole(Method::DELETE, 204, &[]));
+        assert!(whole(Method::PUT, 304, &[("content-length", "7")]));
+        assert!(whole(Method::POST, 201, &[("content-length", "0")]));
+        assert!(whole(Method::HEAD, 200, &[("content-length", "7")]));
+        assert!(!whole(Method::POST, 201, &[("content-length", "7")]));
+        assert!(!whole(Method::POST, 201, &[]), "until the side closes");
+        let chunked = [("content-length", "0"), ("transfer-encoding", "chunked")];
+        assert!(!whole(Method::POST, 200, &chunked));
+    }
 }

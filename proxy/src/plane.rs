@@ -44,8 +44,6 @@ pub(crate) struct Plane {
 pub(crate) struct Counts {
     /// Requests, tunnels excluded.
     pub(crate) requests: Arc<AtomicU64>,
-    /// Writes; they are requests, too.
-    pub(crate) writes: Arc<AtomicU64>,
     /// Tunnels.
     pub(crate) tunnels: Arc<AtomicU64>,
 }

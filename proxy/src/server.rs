@@ -132,11 +132,6 @@ impl Proxy {
         self.bound.iter().map(|bound| bound.address).collect()
     }
 
-    /// Writes on their way at this moment; for draining before a cutover.
-    pub fn in_flight_writes(&self) -> Arc<AtomicU64> {
-        self.plane.counts.writes.clone()
-    }
-
     /// Writes on their way at this moment, by context; for the heartbeats that a cutover waits for.
     pub fn writes(&self) -> Writes {
         self.plane.writes.clone()
@@ -270,18 +265,25 @@ async fn drain(plane: &Plane, stop: &watch::Sender<bool>, serving: &mut JoinHand
 /// Says when armed contexts are stopped because the control store is away, and when they go on.
 fn tell_cut_off(plane: &Plane, was: bool) -> bool {
     let table = plane.table.load();
-    let armed = || table.contexts().iter().any(|context| context.state.armed.is_some());
-    let is = plane.is_cut_off() && armed();
+    let armed = armed(&table);
+    let is = plane.is_cut_off() && !armed.is_empty();
     metric::held::cut_off(is);
     match (was, is) {
         (false, true) => tracing::error!(
+            contexts = armed.join(", "),
             lease_ms = plane.config.hold.lease_ms,
-            "cut off from the control store while a cutover is armed: writes of that context are held, then refused"
+            "cut off from the control store while a cutover is armed: writes of these contexts are held, then refused"
         ),
         (true, false) => tracing::info!("writes of armed contexts go on"),
         (true, true) | (false, false) => {}
     }
     is
+}
+
+/// The contexts of which a cutover is armed.
+fn armed(table: &Compiled) -> Vec<&str> {
+    let armed = table.contexts().iter().filter(|context| context.state.armed.is_some());
+    armed.map(|context| context.spec.name.as_str()).collect()
 }
 
 /// Sweeps pins and renews gauges of memory until the runtime ends.

@@ -25,6 +25,8 @@ pub(crate) struct Upstreams {
 /// One upstream with its resolved addresses.
 pub(crate) struct Target {
     config: Upstream,
+    /// Longest silence before an answer that nobody else can give.
+    patient: Duration,
     /// `legacy`, or the context's name.
     name: String,
     host: String,
@@ -38,14 +40,25 @@ pub(crate) struct Target {
     pub(crate) host_header: Option<HeaderValue>,
 }
 
+/// How long an answer is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// As long as the side's own limit says: legacy can answer instead.
+    Short,
+    /// As long as legacy's: nobody else can answer, and a write that is cut off may have happened all the same.
+    Long,
+}
+
 impl Upstreams {
     /// Takes the addresses of the configuration and resolves them once. A name that is unknown for now is no error:
     /// it is tried again in the background.
     pub(crate) fn new(config: &ProxyConfig) -> Result<Self, ProxyError> {
-        let legacy = Target::new("legacy", &config.legacy, 1)?;
+        let patient = millis(config.legacy.read_timeout_ms);
+        let legacy = Target::new("legacy", &config.legacy, patient, 1)?;
         let mut new = HashMap::with_capacity(config.new.len());
         for (group_key, (context, upstream)) in (2..).zip(&config.new) {
-            new.insert(context.clone(), Target::new(context.as_str(), upstream, group_key)?);
+            let target = Target::new(context.as_str(), upstream, patient, group_key)?;
+            new.insert(context.clone(), target);
         }
         Ok(Self { legacy, new })
     }
@@ -66,7 +79,12 @@ impl Upstreams {
 }
 
 impl Target {
-    fn new(name: &str, config: &Upstream, group_key: u64) -> Result<Arc<Self>, ProxyError> {
+    fn new(
+        name: &str,
+        config: &Upstream,
+        patient: Duration,
+        group_key: u64,
+    ) -> Result<Arc<Self>, ProxyError> {
         let wrong = || ProxyError::UpstreamAddress {
             name: name.to_owned(),
             address: config.address.clone(),
@@ -86,6 +104,7 @@ impl Target {
             host_header.map(HeaderValue::from_str).transpose().map_err(|_| wrong())?;
         let target = Self {
             config: config.clone(),
+            patient,
             name: name.to_owned(),
             host: host.to_owned(),
             port,
@@ -104,10 +123,14 @@ impl Target {
 
     /// A peer to connect to; nothing while the name is not resolved. Of several addresses the one that accepted
     /// connections last is used: `localhost` often stands for two, of which one answers.
-    pub(crate) fn peer(&self) -> Option<Box<HttpPeer>> {
+    pub(crate) fn peer(&self, patience: Patience) -> Option<Box<HttpPeer>> {
         let peers = self.peers.load();
         let peer = peers.get(self.preferred.load(Ordering::Relaxed)).or(peers.first());
-        peer.map(|peer| Box::new(peer.clone()))
+        let mut peer = Box::new(peer?.clone());
+        if patience == Patience::Long {
+            peer.options.read_timeout = Some(self.patient);
+        }
+        Some(peer)
     }
 
     /// Turns away from the address of a peer that refused a connection. Says whether there is another one.
@@ -125,8 +148,8 @@ impl Target {
 
     /// A peer for a tunnel: a connection of its own that is never kept for others.
     pub(crate) fn tunnel_peer(&self) -> Option<Box<HttpPeer>> {
-        let mut peer = self.peer()?;
-        let timeout = Duration::from_millis(self.config.connect_timeout_ms.max(1));
+        let mut peer = self.peer(Patience::Long)?;
+        let timeout = millis(self.config.connect_timeout_ms);
         peer.options.custom_l4 = Some(Arc::new(TunnelConnect { timeout }));
         peer.options.read_timeout = Some(self.tunnel_idle());
         peer.options.idle_timeout = Some(Duration::from_millis(1));
@@ -178,7 +201,7 @@ impl Target {
             (true, true) => self.host.clone(),
             (true, false) => sni.clone(),
         };
-        let ms = |ms: u64| Some(Duration::from_millis(ms.max(1)));
+        let ms = |ms: u64| Some(millis(ms));
         let mut peer = HttpPeer::new(address, *tls, sni);
         peer.group_key = self.group_key;
         peer.options.connection_timeout = ms(self.config.connect_timeout_ms);
@@ -188,6 +211,11 @@ impl Target {
         peer.options.idle_timeout = ms(self.config.idle_timeout_ms);
         peer
     }
+}
+
+/// A limit; never none at all, which some readings of zero would be.
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms.max(1))
 }
 
 #[cfg(test)]
@@ -207,7 +235,8 @@ mod tests {
         let name = |name| ContextName::new(name).unwrap();
         let (a, b) = (name("a"), name("b"));
         let peers = [(Side::Legacy, &a), (Side::New, &a), (Side::New, &b)]
-            .map(|(side, context)| upstreams.of(side, Some(context)).unwrap().peer().unwrap());
+            .map(|(side, context)| upstreams.of(side, Some(context)).unwrap())
+            .map(|target| target.peer(Patience::Short).unwrap());
         let mut groups = peers.each_ref().map(|peer| peer.group_key);
         groups.sort_unstable();
         assert!(groups.windows(2).all(|pair| pair[0] != pair[1]), "{groups:?}");
@@ -227,7 +256,7 @@ mod tests {
             assert!(matches!(upstreams(bad), Err(ProxyError::UpstreamAddress { .. })), "{bad}");
         }
         let unknown = upstreams("no-such-host.invalid:80").unwrap();
-        assert!(unknown.of(Side::Legacy, None).unwrap().peer().is_none());
+        assert!(unknown.of(Side::Legacy, None).unwrap().peer(Patience::Short).is_none());
         assert_eq!(unknown.named().len(), 1);
     }
 
@@ -235,14 +264,33 @@ mod tests {
     fn a_refused_address_is_left_for_the_next_and_taken_up_again_in_turn() {
         let upstreams = upstreams("127.0.0.1:1").unwrap();
         let target = upstreams.of(Side::Legacy, None).unwrap();
-        assert!(!target.avoid(&target.peer().unwrap()));
+        let peer = || target.peer(Patience::Short).unwrap();
+        assert!(!target.avoid(&peer()));
         target.set(["[::1]:1", "127.0.0.1:1"].map(|a| a.parse().unwrap()).into());
-        let first = target.peer().unwrap();
+        let first = peer();
         assert!(target.avoid(&first) && target.avoid(&first));
-        let second = target.peer().unwrap();
+        let second = peer();
         assert_ne!(first._address, second._address);
-        assert_eq!(target.peer().unwrap()._address, second._address);
+        assert_eq!(peer()._address, second._address);
         assert!(target.avoid(&second));
-        assert_eq!(target.peer().unwrap()._address, first._address);
+        assert_eq!(peer()._address, first._address);
+    }
+
+    #[test]
+    fn only_what_legacy_can_answer_instead_gets_the_short_time_of_the_new_side() {
+        let mut config = ProxyConfig::default();
+        let context = ContextName::new("messages").unwrap();
+        config.legacy.read_timeout_ms = 60_000;
+        let new = Upstream { read_timeout_ms: 2_000, ..Upstream::new("127.0.0.1:1") };
+        config.new.insert(context.clone(), new);
+        let upstreams = Upstreams::new(&config).unwrap();
+        let silence_ms = |side, patience| {
+            let peer = upstreams.of(side, Some(&context)).unwrap().peer(patience).unwrap();
+            peer.options.read_timeout.unwrap().as_millis()
+        };
+        assert_eq!(silence_ms(Side::New, Patience::Short), 2_000);
+        assert_eq!(silence_ms(Side::New, Patience::Long), 60_000);
+        assert_eq!(silence_ms(Side::Legacy, Patience::Short), 60_000);
+        assert_eq!(silence_ms(Side::Legacy, Patience::Long), 60_000);
     }
 }

@@ -24,7 +24,7 @@ static HOLD_SECONDS: Registered<HistogramVec> = LazyLock::new(|| {
     register_histogram_vec!("banyan_proxy_hold_seconds", help, &["context"], SECONDS.to_vec()).ok()
 });
 static FENCED: Registered<IntCounterVec> = LazyLock::new(|| {
-    let help = "Writes that the fence of a side refused, by what became of them";
+    let help = "Answers of a side's fence, by what became of the request";
     let labels = ["context", "outcome"];
     register_int_counter_vec!("banyan_proxy_fenced_writes_total", help, &labels).ok()
 });
@@ -59,6 +59,8 @@ pub(crate) enum Fenced {
     Large,
     /// It was refused a second time.
     Again,
+    /// The request is not declared as a write of the fence's context: the client got the answer as it was.
+    Stray,
 }
 
 /// A write is held.
@@ -127,6 +129,7 @@ impl Fenced {
             Self::Wait(outcome) => outcome.as_str(),
             Self::Large => "large",
             Self::Again => "again",
+            Self::Stray => "stray",
         }
     }
 }

@@ -77,6 +77,25 @@ impl Fleet {
         assert!(applied.is_complete() && applied.of == 1, "{applied}");
     }
 
+    /// Waits as a coordinator does: every living proxy holds, and has no write of the context on its way.
+    async fn drained(&self, held: Generation) {
+        let applied = self.store.wait_applied(held, PATIENCE).await.unwrap();
+        assert!(applied.is_complete() && applied.of == 1, "{applied}");
+        let wait = async {
+            loop {
+                let all = self.store.instances().await.unwrap();
+                assert!(
+                    all.iter().all(|instance| instance.live && instance.report.applied >= held)
+                );
+                if all.iter().all(|instance| !instance.report.in_flight.contains_key(&context())) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "writes stay on their way");
+    }
+
     async fn move_to(&self, to: Side, epoch: u64) {
         let change = Change::MoveOwner { context: context(), to, epoch: Epoch(epoch) };
         let generation = self.commit(change).await;
@@ -129,8 +148,7 @@ async fn under_load_every_switch_drains_within_moments_and_no_request_fails() {
         fleet.arm(epoch).await;
         let since = Instant::now();
         let held = fleet.commit(Change::Hold { context: context(), epoch: Epoch(epoch) }).await;
-        let drained = fleet.store.wait_drained(&context(), held, PATIENCE).await.unwrap();
-        assert!(drained.is_complete(), "{drained}");
+        fleet.drained(held).await;
         let before = left.count();
         tokio::time::sleep(Duration::from_millis(5)).await;
         assert_eq!(left.count(), before, "epoch {epoch}: a write after the drain");
@@ -156,21 +174,23 @@ async fn under_load_every_switch_drains_within_moments_and_no_request_fails() {
 #[tokio::test]
 async fn a_partitioned_proxy_stops_an_armed_context_and_goes_on_by_the_newest_table() {
     let fleet = Fleet::start(|config| {
-        config.hold.lease_ms = 200;
+        // Well above the time for which an agent does not repeat itself.
+        config.hold.lease_ms = 600;
         config.hold.wait_max_ms = 4_000;
     })
     .await;
     // Not armed: nothing changes.
     fleet.rename("control.db", "away.db");
     let silence = fleet.agent.silence();
-    until("it still hears the store", || silence() > Duration::from_millis(250)).await;
+    let (lease, longer) = (Duration::from_millis(600), Duration::from_millis(650));
+    until("it still hears the store", || silence() > longer).await;
     assert_eq!(from(&fleet.write("unarmed".to_owned()).await), "legacy");
     fleet.rename("away.db", "control.db");
-    until("it does not hear the store", || silence() < Duration::from_millis(200)).await;
+    until("it does not hear the store", || silence() < lease).await;
 
     fleet.arm(2).await;
     fleet.rename("control.db", "away.db");
-    until("it still hears the store", || silence() > Duration::from_millis(250)).await;
+    until("it still hears the store", || silence() > longer).await;
     let (held, released) = tokio::join!(fleet.write("held".to_owned()), async {
         let waits = || fleet.writes.waiting().contains_key(&context());
         until("nothing waits", waits).await;
@@ -181,7 +201,7 @@ async fn a_partitioned_proxy_stops_an_armed_context_and_goes_on_by_the_newest_ta
 
     // The coordinator goes on while the proxy is away; afterwards only the newest table counts.
     fleet.rename("control.db", "away.db");
-    until("it still hears the store", || silence() > Duration::from_millis(250)).await;
+    until("it still hears the store", || silence() > longer).await;
     let (held, ()) = tokio::join!(fleet.write("moved".to_owned()), async {
         let waits = || fleet.writes.waiting().contains_key(&context());
         until("nothing waits", waits).await;

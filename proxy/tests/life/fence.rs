@@ -1,5 +1,6 @@
 //! Writes that a side refuses by its fence.
 
+use crate::log;
 use crate::support::{Sending, World, from, send};
 use banyan_domain::{Phase, Side};
 use bytes::Bytes;
@@ -65,9 +66,19 @@ async fn a_body_that_cannot_be_sent_again_whole_is_refused_at_once() {
     for size in [(64 << 10) + 1, 3 << 20] {
         let detail =
             is_refused(refused(&world, Method::POST, vec![b'x'; size]).await.unwrap()).await;
-        assert!(detail.contains("legacy refused the write"), "{detail}");
+        // No cutover is known of.
+        let expected =
+            "legacy takes no writes of `messages` now; nothing of this one was kept, send it again";
+        assert_eq!(detail, expected);
     }
-    assert_eq!((world.legacy.count(), world.new.count()), (2, 0));
+    assert!(log::has(&["WARN", "message=a fence refused a write", "outcome=large"]));
+    world.put(Side::Legacy, 1, Some(2), false);
+    let large = refused(&world, Method::POST, vec![b'x'; 100_000]);
+    let detail = is_refused(large.await.unwrap()).await;
+    let expected =
+        "`messages` is being cut over; legacy refused the write and nothing of it was kept";
+    assert_eq!(detail, expected);
+    assert_eq!((world.legacy.count(), world.new.count()), (3, 0));
 }
 
 #[tokio::test]
@@ -79,6 +90,7 @@ async fn a_second_refusal_is_the_last() {
     world.put(Side::Legacy, 1, None, false);
     is_refused(sent.await.unwrap()).await;
     assert_eq!((world.legacy.count(), world.new.count()), (2, 0));
+    assert!(log::has(&["WARN", "message=a fence refused a write", "outcome=again"]));
 }
 
 #[tokio::test]
@@ -104,9 +116,24 @@ async fn an_armed_or_holding_table_does_not_release_it() {
     assert_eq!(from(&sent.await.unwrap()), "new");
 }
 
+/// Answers of a fence that no write of its context got, by the context that they are counted under.
+fn strays(context: &str) -> f64 {
+    let families = prometheus::gather();
+    let family = families.iter().find(|f| f.get_name() == "banyan_proxy_fenced_writes_total");
+    let counters = family.into_iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+    let wanted = [("context", context), ("outcome", "stray")];
+    let wanted = |name: &str, value: &str| wanted.contains(&(name, value));
+    counters
+        .filter(|m| m.get_label().iter().all(|label| wanted(label.get_name(), label.get_value())))
+        .map(|metric| metric.get_counter().get_value())
+        .sum()
+}
+
 #[tokio::test]
 async fn the_word_of_a_side_counts_only_for_the_context_that_was_decided() {
     let world = World::start(Phase::Shadow).await;
+    let counted = || (strays("none"), strays("messages"));
+    let before = counted();
     for (path, order) in [
         // Another context, not 503, undeclared: what the side says goes to the client, without the header.
         ("/messages", "fenced tracks"),
@@ -123,6 +150,17 @@ async fn the_word_of_a_side_counts_only_for_the_context_that_was_decided() {
     assert_eq!((answer.status().as_u16(), from(&answer).as_str()), (503, "legacy"));
     assert!(!answer.headers().contains_key("x-banyan-fenced"));
     assert_eq!((world.legacy.count(), world.new.count()), (4, 0));
+    // `tracks` is declared nowhere, and a side's word must not become a label.
+    let after = counted();
+    assert_eq!((after.0 - before.0, after.1 - before.1), (1.0, 3.0));
+    let told = |parts: &[&str]| {
+        let line = ["WARN", "message=a fence refused a request that cannot go to the next owner"];
+        log::has(&[line.as_slice(), parts].concat())
+    };
+    assert!(told(&["fence=tracks", "context=messages", "endpoint=messages.create"]));
+    assert!(told(&["fence=messages", "status=200"]));
+    assert!(told(&["fence=messages", "context=none", "kind=unmatched"]));
+    assert!(told(&["fence=messages", "context=messages", "kind=read", "status=503"]));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod fence;
 mod forward;
 mod header;
 mod hold;
+mod log;
 mod ryw;
 mod shutdown;
 mod support;

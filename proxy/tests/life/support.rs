@@ -1,6 +1,7 @@
 //! A world for one test: two sides that write down what reaches them, a proxy on a free port, a recorder in the place
 //! of shadow.
 
+use crate::log;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
@@ -198,6 +199,9 @@ impl Recorder {
     }
 }
 
+/// What a test does at a named point within the proxy.
+pub(crate) type Pause = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
 /// The world of a test.
 pub(crate) struct World {
     pub(crate) legacy: FakeSide,
@@ -207,10 +211,12 @@ pub(crate) struct World {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) client: reqwest::Client,
     pub(crate) in_flight: Arc<AtomicU64>,
-    pub(crate) writes: Arc<AtomicU64>,
     pub(crate) by_context: banyan_proxy::Writes,
     /// For how long the control store has been away, in ms.
     pub(crate) silence_ms: Arc<AtomicU64>,
+    /// Done once, when the proxy next asks for how long: a write or tunnel of an armed context does it between its two
+    /// looks at the table.
+    pub(crate) between_looks: Pause,
     pub(crate) readiness: banyan_proxy::Readiness,
     pub(crate) shutdown: CancellationToken,
     pub(crate) run: tokio::task::JoinHandle<Result<Drained, ProxyError>>,
@@ -285,6 +291,7 @@ impl World {
         owner: Side,
         edit: impl FnOnce(&mut ProxyConfig),
     ) -> Self {
+        log::keep();
         let legacy = FakeSide::start(Side::Legacy).await;
         let new = FakeSide::start(Side::New).await;
         let mut config = ProxyConfig {
@@ -297,17 +304,23 @@ impl World {
         };
         edit(&mut config);
         let silence_ms = Arc::new(AtomicU64::new(0));
-        let silent = silence_ms.clone();
+        let between_looks = Pause::default();
+        let (silent, pause) = (silence_ms.clone(), between_looks.clone());
+        let silence = move || {
+            if let Some(act) = pause.lock().unwrap().take() {
+                act();
+            }
+            Duration::from_millis(silent.load(Ordering::SeqCst))
+        };
         let live = Live {
             table: Arc::new(ArcSwap::from_pointee(table(phase, owner))),
             watermarks: Arc::default(),
-            silence: Arc::new(move || Duration::from_millis(silent.load(Ordering::SeqCst))),
+            silence: Arc::new(silence),
         };
         let recorder = Arc::new(Recorder::default());
         let proxy = Proxy::bind_with(config, live.clone(), Some(recorder.clone())).unwrap();
         let address = proxy.addresses()[0];
-        let (in_flight, writes) = (proxy.in_flight(), proxy.in_flight_writes());
-        let by_context = proxy.writes();
+        let (in_flight, by_context) = (proxy.in_flight(), proxy.writes());
         let readiness = proxy.readiness();
         let shutdown = CancellationToken::new();
         let run = tokio::spawn(proxy.run(shutdown.clone()));
@@ -320,9 +333,9 @@ impl World {
             recorder,
             client,
             in_flight,
-            writes,
             by_context,
             silence_ms,
+            between_looks,
             readiness,
             shutdown,
             run,
@@ -336,13 +349,23 @@ impl World {
     /// Puts a table in force in which all reads are in shadow and the context is as given: owner, epoch, the epoch of a
     /// cutover under way and whether it holds.
     pub(crate) fn put(&self, owner: Side, epoch: u64, armed: Option<u64>, holding: bool) {
-        let generation = self.live.table.load().generation.0 + 1;
         let state = ContextState {
             armed: armed.map(Epoch),
             holding,
             ..ContextState::settled(owner, Epoch(epoch), Stamp::default())
         };
-        self.live.table.store(Arc::new(table_of(Phase::Shadow, generation, state)));
+        self.live.table.store(self.next(state));
+    }
+
+    /// The same table, not in force yet.
+    pub(crate) fn next(&self, state: ContextState) -> Arc<Compiled> {
+        let generation = self.live.table.load().generation.0 + 1;
+        Arc::new(table_of(Phase::Shadow, generation, state))
+    }
+
+    /// Writes of the context that are on their way.
+    pub(crate) fn on_their_way(&self) -> u64 {
+        self.by_context.by_context().get(&context()).copied().unwrap_or(0)
     }
 
     /// Sends a write from a task of its own.

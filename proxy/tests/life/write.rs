@@ -1,9 +1,10 @@
 //! Writes: exactly one side, at most once.
 
-use crate::support::{PATIENCE, World, from, read_request};
+use crate::support::{PATIENCE, World, context, from, read_request, send};
 use banyan_domain::{Phase, Side};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -82,16 +83,38 @@ async fn a_client_that_leaves_does_not_abort_a_write_on_its_way() {
         "POST /messages HTTP/1.1\r\nHost: a\r\nx-do-legacy: wait\r\nContent-Length: 2\r\n\r\nhi";
     stream.write_all(request.as_bytes()).await.unwrap();
     world.legacy.arrivals(1).await;
-    assert_eq!(world.writes.load(Ordering::Acquire), 1);
+    assert_eq!(world.on_their_way(), 1);
     stream.shutdown().await.unwrap();
     drop(stream);
     // A second request proves that the proxy has gone on; the write is still counted.
     assert_eq!(world.asked("/other", "ada").await, "legacy");
-    assert_eq!(world.writes.load(Ordering::Acquire), 1);
+    assert_eq!(world.on_their_way(), 1);
     world.legacy.release();
     tokio::time::timeout(PATIENCE, world.settled()).await.unwrap();
     assert_eq!(world.legacy.seen()[0].body.as_ref(), b"hi");
-    assert_eq!(world.writes.load(Ordering::Acquire), 0);
+    assert_eq!(world.on_their_way(), 0);
+}
+
+#[tokio::test]
+async fn a_slow_write_on_the_new_side_is_not_cut_off_after_the_time_of_a_read() {
+    let world = World::with(Phase::New, Side::New, |config| {
+        config.new.get_mut(&context()).unwrap().read_timeout_ms = 50;
+    })
+    .await;
+    // Legacy cannot answer either of them instead.
+    let write = world.client.post(world.url("/messages")).body("slow");
+    let strict = world.get("/users/3/strict");
+    let sent = [write, strict].map(|request| send(request.header("x-do-new", "wait")));
+    world.new.arrivals(2).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.new.release();
+    world.new.release();
+    for answer in sent {
+        let answer = answer.await.unwrap();
+        assert_eq!((answer.status().as_u16(), from(&answer)), (200, "new".to_owned()));
+    }
+    let read = world.get("/users/3/messages").header("x-do-new", "wait");
+    assert_eq!(from(&read.send().await.unwrap()), "legacy", "a read falls back soon");
 }
 
 #[tokio::test]

@@ -91,32 +91,6 @@ impl std::fmt::Display for Applied {
     }
 }
 
-/// Who holds the writes of a context and has none of them on its way any more.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drained {
-    /// Who routes by the generation that holds.
-    pub applied: Applied,
-    /// Instances that do, but still have writes of the context on their way, with how many.
-    pub busy: BTreeMap<String, u64>,
-}
-
-impl Drained {
-    /// Whether every instance holds and is done.
-    pub fn is_complete(&self) -> bool {
-        self.applied.is_complete() && self.busy.is_empty()
-    }
-}
-
-impl std::fmt::Display for Drained {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.applied.fmt(f)?;
-        for (instance, writes) in &self.busy {
-            write!(f, ", {writes} writes on their way through {instance}")?;
-        }
-        Ok(())
-    }
-}
-
 /// Waits until every living instance routes by `generation`, at most `timeout`.
 ///
 /// # Errors
@@ -126,45 +100,14 @@ pub(crate) async fn wait<S: ControlStore + ?Sized>(
     generation: Generation,
     timeout: Duration,
 ) -> Result<Applied, ControlError> {
-    let wanted = Wish { generation, drained: None };
-    Ok(wait_for(store, wanted, timeout).await?.applied)
-}
-
-/// Waits until every living instance routes by `generation` and has no write of `context` on its way, at most
-/// `timeout`.
-///
-/// # Errors
-/// The store's last error, when it could not be read until the time was up.
-pub(crate) async fn wait_drained<S: ControlStore + ?Sized>(
-    store: &S,
-    context: &ContextName,
-    generation: Generation,
-    timeout: Duration,
-) -> Result<Drained, ControlError> {
-    wait_for(store, Wish { generation, drained: Some(context) }, timeout).await
-}
-
-/// What an instance must have done.
-#[derive(Debug, Clone, Copy)]
-struct Wish<'a> {
-    generation: Generation,
-    /// The context of which it must have no write on its way.
-    drained: Option<&'a ContextName>,
-}
-
-async fn wait_for<S: ControlStore + ?Sized>(
-    store: &S,
-    wish: Wish<'_>,
-    timeout: Duration,
-) -> Result<Drained, ControlError> {
     let begin = Instant::now();
     let mut roll = Roll::default();
     loop {
-        let looked = look(store, wish, &mut roll).await;
+        let looked = look(store, generation, &mut roll).await;
         let elapsed = begin.elapsed();
         let over = elapsed >= timeout;
         match looked {
-            Ok(()) if over || roll.is_settled() => return Ok(roll.result(wish.generation, elapsed)),
+            Ok(()) if over || roll.is_settled() => return Ok(roll.result(generation, elapsed)),
             Err(error) if over => return Err(error),
             Ok(()) | Err(_) => tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await,
         }
@@ -175,8 +118,6 @@ async fn wait_for<S: ControlStore + ?Sized>(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Yes,
-    /// It routes by the generation, but this many writes are still on their way.
-    Busy(u64),
     NotYet,
     /// Its heartbeat is older than the lease: no answer will come.
     Dead,
@@ -188,31 +129,28 @@ struct Roll(BTreeMap<String, Answer>);
 
 async fn look<S: ControlStore + ?Sized>(
     store: &S,
-    wish: Wish<'_>,
+    wanted: Generation,
     roll: &mut Roll,
 ) -> Result<(), ControlError> {
     let instances = store.instances().await?;
     // Read after the instances: an instance ahead of the store follows another history (the file was
     // replaced), so its number says nothing about this generation.
     let newest = store.generation().await?;
-    roll.update(&instances, wish, newest);
+    roll.update(&instances, wanted, newest);
     Ok(())
 }
 
 impl Roll {
-    fn update(&mut self, instances: &[Instance], wish: Wish<'_>, newest: Generation) {
+    fn update(&mut self, instances: &[Instance], wanted: Generation, newest: Generation) {
         self.0.retain(|name, _| instances.iter().any(|i| i.report.instance == *name));
         for instance in instances {
             let name = &instance.report.instance;
             let applied = instance.report.applied;
-            let busy = wish.drained.and_then(|context| instance.report.in_flight.get(context));
-            let has = applied >= wish.generation && applied <= newest;
-            let answer = match (instance.live, has, busy.copied().unwrap_or(0)) {
-                (true, true, 0) => Answer::Yes,
-                (true, true, writes) => Answer::Busy(writes),
-                (true, false, _) => Answer::NotYet,
-                (false, ..) if self.0.contains_key(name) => Answer::Dead,
-                (false, ..) => continue,
+            let answer = match (instance.live, applied >= wanted && applied <= newest) {
+                (true, true) => Answer::Yes,
+                (true, false) => Answer::NotYet,
+                (false, _) if self.0.contains_key(name) => Answer::Dead,
+                (false, _) => continue,
             };
             self.0.insert(name.clone(), answer);
         }
@@ -221,28 +159,20 @@ impl Roll {
     fn is_settled(&self) -> bool {
         self.0.values().all(|answer| match answer {
             Answer::Yes | Answer::Dead => true,
-            Answer::NotYet | Answer::Busy(_) => false,
+            Answer::NotYet => false,
         })
     }
 
-    fn result(&self, generation: Generation, elapsed: Duration) -> Drained {
-        let mut missing = Vec::new();
-        let mut busy = BTreeMap::new();
-        for (name, answer) in &self.0 {
-            match answer {
-                Answer::Yes => {}
-                Answer::Busy(writes) => drop(busy.insert(name.clone(), *writes)),
-                Answer::NotYet | Answer::Dead => missing.push(name.clone()),
-            }
-        }
-        let applied = Applied {
+    fn result(&self, generation: Generation, elapsed: Duration) -> Applied {
+        let missing = self.0.iter().filter(|(_, answer)| **answer != Answer::Yes);
+        let missing: Vec<String> = missing.map(|(name, _)| name.clone()).collect();
+        Applied {
             generation,
             applied: self.0.len() - missing.len(),
             of: self.0.len(),
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             missing,
-        };
-        Drained { applied, busy }
+        }
     }
 }
 
@@ -259,37 +189,11 @@ mod tests {
         Instance { report, age_ms: 0, live }
     }
 
-    const fn wish(generation: u64) -> Wish<'static> {
-        Wish { generation: Generation(generation), drained: None }
-    }
-
-    #[test]
-    fn an_instance_with_writes_on_their_way_is_waited_for_and_named_with_their_number() {
-        let messages = ContextName::new("messages").unwrap();
-        let tracks = ContextName::new("tracks").unwrap();
-        let wish = Wish { generation: Generation(5), drained: Some(&messages) };
-        let busy = |name: &str, context: &ContextName, writes: u64| {
-            let mut busy = instance(name, 5, true);
-            busy.report.in_flight.insert(context.clone(), writes);
-            busy
-        };
-        let mut roll = Roll::default();
-        let all = [busy("a", &messages, 3), busy("b", &tracks, 9), instance("c", 4, true)];
-        roll.update(&all, wish, Generation(5));
-        assert!(!roll.is_settled());
-        let text = roll.result(Generation(5), Duration::from_millis(9)).to_string();
-        let expected = "applied 2/3 in 9 ms, no answer from c, 3 writes on their way through a";
-        assert_eq!(text, expected);
-        let all = [busy("a", &messages, 0), busy("b", &tracks, 9), instance("c", 5, true)];
-        roll.update(&all, wish, Generation(5));
-        assert!(roll.is_settled() && roll.result(Generation(5), Duration::ZERO).is_complete());
-    }
-
     #[test]
     fn an_instance_that_dies_during_the_wait_is_named_and_one_that_leaves_is_not() {
         let mut roll = Roll::default();
         let update = |roll: &mut Roll, all: &[Instance]| {
-            roll.update(all, wish(5), Generation(5));
+            roll.update(all, Generation(5), Generation(5));
         };
         update(
             &mut roll,
@@ -305,14 +209,14 @@ mod tests {
     #[test]
     fn an_instance_ahead_of_the_store_does_not_count_as_applied() {
         let mut roll = Roll::default();
-        roll.update(&[instance("a", 17, true)], wish(2), Generation(2));
-        assert_eq!(roll.result(Generation(2), Duration::ZERO).applied.missing, ["a"]);
+        roll.update(&[instance("a", 17, true)], Generation(2), Generation(2));
+        assert_eq!(roll.result(Generation(2), Duration::ZERO).missing, ["a"]);
     }
 
     #[test]
     fn instances_that_were_dead_before_are_not_waited_for() {
         let mut roll = Roll::default();
-        roll.update(&[instance("gone", 1, false)], wish(2), Generation(2));
+        roll.update(&[instance("gone", 1, false)], Generation(2), Generation(2));
         assert!(roll.is_settled());
         assert_eq!(roll.result(Generation(2), Duration::ZERO).to_string(), "no proxy is running");
     }

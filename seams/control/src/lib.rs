@@ -30,7 +30,7 @@ pub use audit::{AuditEntry, AuditOutcome, Committed, GenerationRecord};
 pub use clock::{Clock, system_clock};
 pub use error::{CommitError, ControlError};
 pub use health::{Health, StoreHealth};
-pub use instance::{Applied, Drained, Instance, InstanceReport};
+pub use instance::{Applied, Instance, InstanceReport};
 pub use lease::{Lease, LeaseGrant};
 pub use shadow::{ShadowBatch, ShadowSummary};
 pub use sqlite::SqliteStore;

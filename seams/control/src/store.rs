@@ -9,13 +9,13 @@ use crate::advice::Advice;
 use crate::audit::{AuditEntry, AuditOutcome, Committed, GenerationRecord};
 use crate::clock::{Clock, system_clock};
 use crate::error::{CommitError, ControlError};
-use crate::instance::{self, Applied, Drained, Instance, InstanceReport};
+use crate::instance::{self, Applied, Instance, InstanceReport};
 use crate::lease::{Lease, LeaseGrant};
 use crate::shadow::{Outcomes, ShadowBatch, ShadowLimits, ShadowSummary};
 use crate::sqlite::SqliteStore;
 use crate::sync::{ComponentStatus, SyncRun, SyncWatermark};
 use async_trait::async_trait;
-use banyan_domain::{Actor, Catalogue, Change, ContextName, EndpointName, Generation, RouteTable};
+use banyan_domain::{Actor, Catalogue, Change, EndpointName, Generation, RouteTable};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -85,18 +85,6 @@ pub trait ControlStore: Send + Sync + 'static {
         timeout: Duration,
     ) -> Result<Applied, ControlError> {
         instance::wait(self, generation, timeout).await
-    }
-
-    /// Waits until every living instance applied `generation` and has no write of `context` on its way, at most
-    /// `timeout`; says who did not, and how many writes it still has. A generation that holds the context's
-    /// writes makes the number final.
-    async fn wait_drained(
-        &self,
-        context: &ContextName,
-        generation: Generation,
-        timeout: Duration,
-    ) -> Result<Drained, ControlError> {
-        instance::wait_drained(self, context, generation, timeout).await
     }
 
     /// Takes or renews a lease for `ttl_ms`; nothing while somebody else holds it.

@@ -15,7 +15,7 @@ use crate::store::ControlStore;
 use crate::sync::SyncWatermark;
 use arc_swap::ArcSwap;
 use banyan_domain::compiled::CompileError;
-use banyan_domain::{Catalogue, Change, Compiled, Generation, RouteTable, Side};
+use banyan_domain::{Catalogue, Change, Compiled, ContextName, Generation, RouteTable, Side};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::Duration;
@@ -28,8 +28,12 @@ const SERVE: &str = "serve";
 
 /// How often to look for a newer table while a cutover is armed, in ms.
 const ARMED_POLL_MS: u64 = 10;
-/// How often to tell the writes on their way while a cutover is armed, in ms.
+/// How often to look, while a cutover is armed, whether there is something to tell of the writes on their way, in ms.
 const ARMED_BEAT_MS: u64 = 15;
+/// For how long nothing new need not be told again, in ms: clients wait for others to get the store's one lock. An eighth
+/// of the time after which a proxy stops an armed context (2 s), a twelfth of that after which the store takes an instance
+/// for dead (3 s), so that several heartbeats can fail before either.
+const UNCHANGED_MS: u64 = 250;
 
 /// How long after the last change of the table an armed cutover counts as moving.
 const MOVING_FOR: Duration = Duration::from_mins(1);
@@ -314,11 +318,25 @@ impl Core {
             && self.raw.load().contexts.values().any(|state| state.armed.is_some())
     }
 
+    /// Whether the store knows this already and needs no sign of life yet.
+    fn is_told(&self, report: &InstanceReport) -> bool {
+        let table = self.raw.load();
+        let armed = |context: &ContextName| {
+            table.contexts.get(context).is_some_and(|state| state.armed.is_some())
+        };
+        let fresh_for = Duration::from_millis(self.options.heartbeat_ms.min(UNCHANGED_MS));
+        self.contact.has_told(report, armed, fresh_for)
+    }
+
     async fn say_alive(&self) {
-        let asked = self.contact.asking();
-        let heard = self.store.heartbeat(&self.report()).await;
+        let report = self.report();
+        if self.is_told(&report) {
+            return;
+        }
+        let asked = self.contact.telling();
+        let heard = self.store.heartbeat(&report).await;
         if heard.is_ok() {
-            self.contact.heard(asked);
+            self.contact.heard(asked, report);
         }
         let was_heard = self.heard.swap(heard.is_ok(), Ordering::Relaxed);
         match heard {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::health::StoreHealth;
+use crate::instance::Instance;
 use crate::shadow::ShadowLimits;
 use crate::sqlite::SqliteStore;
 use crate::sqlite::tests::world::{World, ann, canary, catalogue, endpoint, flip};
@@ -10,6 +11,8 @@ use crate::sync::SyncWatermark;
 use banyan_domain::{Change, Epoch, Phase, Side};
 use sqlx::{Connection, SqliteConnection};
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// The longest any wait of these tests may take.
 const BOUND: Duration = Duration::from_secs(10);
@@ -252,39 +255,70 @@ fn messages() -> ContextName {
     ContextName::new("messages").unwrap()
 }
 
+/// An agent with the usual times of a proxy, so that only the armed ones are short, and so many writes of `messages` on
+/// their way.
+async fn proxy(world: &World, writes: &Arc<AtomicU64>) -> Agent {
+    let counted = writes.clone();
+    let options = AgentOptions {
+        poll_ms: 100,
+        heartbeat_ms: 500,
+        in_flight: Arc::new(move || BTreeMap::from([(messages(), counted.load(Ordering::SeqCst))])),
+        ..options(world, "proxy-1")
+    };
+    let store = Arc::new(SqliteStore::attach(&world.url(), world.options()).unwrap());
+    Agent::start(store, catalogue(), options).await.unwrap()
+}
+
+/// Commits a change and waits until it is acknowledged.
+async fn acknowledged(cli: &SqliteStore, change: &Change) -> Generation {
+    let done = cli.commit(&catalogue(), change, None, &ann()).await.unwrap();
+    let waited = cli.wait_applied(done.table.generation, BOUND).await.unwrap();
+    assert!(waited.is_complete(), "{waited}");
+    done.table.generation
+}
+
+/// The only instance, as the store knows it.
+async fn only(cli: &SqliteStore) -> Instance {
+    let mut all = cli.instances().await.unwrap();
+    assert_eq!(all.len(), 1);
+    all.remove(0)
+}
+
 #[tokio::test]
 async fn a_hold_is_acknowledged_with_the_writes_on_their_way_within_tens_of_milliseconds() {
     let world = World::new();
-    let writes = Arc::new(std::sync::atomic::AtomicU64::new(2));
-    let counted = writes.clone();
-    let options = AgentOptions {
-        // The usual times of a proxy: only the armed ones are short enough.
-        poll_ms: 100,
-        heartbeat_ms: 500,
-        in_flight: Arc::new(move || {
-            BTreeMap::from([(messages(), counted.load(std::sync::atomic::Ordering::SeqCst))])
-        }),
-        ..options(&world, "proxy-1")
-    };
-    let store = Arc::new(SqliteStore::attach(&world.url(), world.options()).unwrap());
-    let agent = Agent::start(store, catalogue(), options).await.unwrap();
+    let writes = Arc::new(AtomicU64::new(2));
+    let agent = proxy(&world, &writes).await;
     let cli = world.store().await;
-    let arm = Change::Arm { context: messages(), epoch: Epoch(2) };
-    let armed = cli.commit(&catalogue(), &arm, None, &ann()).await.unwrap().table.generation;
-    assert!(cli.wait_applied(armed, BOUND).await.unwrap().is_complete());
-
-    let hold = Change::Hold { context: messages(), epoch: Epoch(2) };
-    let held = cli.commit(&catalogue(), &hold, None, &ann()).await.unwrap().table.generation;
-    let short = Duration::from_millis(200);
-    let waited = cli.wait_drained(&messages(), held, short).await.unwrap();
-    assert_eq!(waited.busy, BTreeMap::from([("proxy-1".to_owned(), 2)]), "{waited}");
-    let report = cli.instances().await.unwrap()[0].report.clone();
-    assert_eq!((report.in_flight_writes, report.in_flight[&messages()]), (2, 2));
-    writes.store(0, std::sync::atomic::Ordering::SeqCst);
-    let waited = cli.wait_drained(&messages(), held, BOUND).await.unwrap();
-    assert!(waited.is_complete(), "{waited}");
+    acknowledged(&cli, &Change::Arm { context: messages(), epoch: Epoch(2) }).await;
+    let held = acknowledged(&cli, &Change::Hold { context: messages(), epoch: Epoch(2) }).await;
+    let report = only(&cli).await.report;
+    assert_eq!((report.applied, report.in_flight_writes), (held, 2));
+    assert_eq!(report.in_flight[&messages()], 2);
+    writes.store(0, Ordering::SeqCst);
+    let since = Instant::now();
+    eventually("drained", async || only(&cli).await.report.in_flight_writes == 0).await;
     // Half of the usual time between heartbeats: only the armed times are as short.
-    assert!(waited.applied.elapsed_ms < 250, "{waited}");
+    assert!(since.elapsed() < Duration::from_millis(250), "{:?}", since.elapsed());
+    assert!((agent.silence())() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn while_clients_are_held_a_heartbeat_without_news_is_left_out_for_a_moment() {
+    let world = World::new();
+    let writes = Arc::new(AtomicU64::new(0));
+    let agent = proxy(&world, &writes).await;
+    let cli = world.store().await;
+    acknowledged(&cli, &Change::Arm { context: messages(), epoch: Epoch(2) }).await;
+    acknowledged(&cli, &Change::Hold { context: messages(), epoch: Epoch(2) }).await;
+    let since = Instant::now();
+    for _ in 0..4 {
+        // The store's clock stands still otherwise: the age is 0 again with the next heartbeat.
+        world.pass(1);
+        eventually("said again", async || only(&cli).await.age_ms == 0).await;
+    }
+    // It is looked for news each 15 ms.
+    assert!(since.elapsed() > Duration::from_millis(600), "{:?}", since.elapsed());
     assert!((agent.silence())() < Duration::from_secs(1));
 }
 
