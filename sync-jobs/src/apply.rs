@@ -147,7 +147,9 @@ impl<'a> Applier<'a> {
         };
         if self.is_watched {
             self.write_tagged(target, &diffs, is_bold).await?;
-            drain::forget_echo(target, &self.job.spec.name).await?;
+            if !diffs.iter().all(TableDiff::is_empty) {
+                drain::forget_echo(target, &self.job.spec.name).await?;
+            }
             let seen = drain::pending_of(target, &self.job.spec.name, batch.keys).await?;
             if !seen.is_subset(aside) {
                 target.rollback().await?;

@@ -155,6 +155,11 @@ pub(crate) trait Dialect: Send + Sync {
     fn for_share(&self) -> &'static str;
     /// What locks the read rows, if the engine locks rows.
     fn for_update(&self) -> &'static str;
+    /// Deletes exactly these marks, and waits for nobody who writes others.
+    fn delete_marks(&self, seqs: &[i64]) -> String {
+        let list: Vec<String> = seqs.iter().map(i64::to_string).collect();
+        format!("DELETE FROM by_change WHERE seq IN ({})", list.join(","))
+    }
     /// DDL of the change table and what belongs to it.
     fn change_ddl(&self) -> &'static [&'static str];
     /// The tables that [`Dialect::change_ddl`] makes.

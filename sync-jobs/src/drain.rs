@@ -18,7 +18,7 @@ use crate::state::text;
 /// Keys per statement.
 const KEYS_PER_INSERT: usize = 1_000;
 /// Ids per delete statement.
-const IDS_PER_DELETE: usize = 2_000;
+const IDS_PER_DELETE: usize = 500;
 
 /// Marks that one snapshot showed.
 #[derive(Debug, Clone, Default)]
@@ -190,8 +190,7 @@ pub(crate) async fn pending(source: &mut Connection, job: &JobInner) -> Result<i
 /// Deletes exactly these marks.
 pub(crate) async fn delete(source: &mut Connection, ids: &[i64]) -> Result<(), SyncError> {
     for chunk in ids.chunks(IDS_PER_DELETE) {
-        let ids: Vec<String> = chunk.iter().map(i64::to_string).collect();
-        let sql = format!("DELETE FROM by_change WHERE seq IN ({})", ids.join(","));
+        let sql = source.dialect.delete_marks(chunk);
         // Its transaction locks these rows and no gap between them on MariaDB: applications insert marks there all the time.
         source.begin_write().await?;
         source.run("delete applied changes", &sql).await?;

@@ -178,6 +178,22 @@ pub enum SyncError {
         /// The job.
         job: String,
     },
+    /// A fence row that this version cannot read.
+    #[error("use the fence of side `{}`: its row in `banyan_owner` says `{found}`", side.as_str())]
+    BrokenFence {
+        /// The side.
+        side: Side,
+        /// State and epoch as they stand there.
+        found: String,
+    },
+    /// A query of the configuration that should count does not.
+    #[error("count on side `{}`: the first row of `{query}` is not one whole number", side.as_str())]
+    Count {
+        /// The side.
+        side: Side,
+        /// The query.
+        query: String,
+    },
     /// A column gives no ids of its own, so its counter cannot be raised.
     #[error("use the ids of `{column}` on side `{}`: {why}", side.as_str())]
     Sequence {
@@ -227,6 +243,8 @@ impl SyncError {
             | Self::AggregateTooLarge { .. }
             | Self::Fenced { .. }
             | Self::Sequence { .. }
+            | Self::BrokenFence { .. }
+            | Self::Count { .. }
             | Self::ValueTaken { .. }
             | Self::Stopped => false,
         }
@@ -283,6 +301,8 @@ impl SyncError {
             | Self::Fenced { .. }
             | Self::FenceMoved { .. }
             | Self::Sequence { .. }
+            | Self::BrokenFence { .. }
+            | Self::Count { .. }
             | Self::OtherDirection { .. }
             | Self::ValueTaken { .. }
             | Self::Stopped => false,
@@ -326,6 +346,10 @@ impl SyncError {
             }
             Self::Statement { .. } | Self::Timeout { .. } => "the run is safe to repeat".into(),
             Self::Fenced { .. } => "run the job in the direction of the owner's writes".into(),
+            Self::BrokenFence { .. } => {
+                "states are open, shut, draining and barred, the epoch is a whole number; is another version of Banyan at work?".into()
+            }
+            Self::Count { .. } => "correct `context.legacy-unpublished` in banyan.toml: SELECT COUNT(*) ..".into(),
             Self::Sequence { .. } => {
                 "correct `[[context.sequence]]` in banyan.toml: legacy = \"table.column\", new = \"table.column\"".into()
             }

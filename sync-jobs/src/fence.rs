@@ -19,6 +19,8 @@ use banyan_cutover::{Fence, FenceState, Move, sql};
 use banyan_domain::{ContextName, Epoch, Side};
 use tokio::sync::Mutex;
 
+use banyan_engine::Value;
+
 use crate::capture::InstalledTrigger;
 use crate::connection::{Connection, as_integer, as_text};
 use crate::dialect::Engine;
@@ -189,14 +191,19 @@ impl ContextFence {
         }
     }
 
-    /// The number that an operator's query gives on this side; NULL and no row are 0.
+    /// The number that an operator's query gives on this side: its first row has one column, a whole number or NULL, which is 0.
     ///
     /// # Errors
-    /// No connection, or a query that the database refuses.
+    /// No connection, a query that the database refuses, or an answer that is no count.
     pub async fn count(&self, query: &str) -> Result<u64, SyncError> {
         let mut at = self.connect().await?;
-        let found = at.integer("run the query of the configuration", query.to_owned()).await?;
-        Ok(found.and_then(|number| u64::try_from(number).ok()).unwrap_or(0))
+        let rows = at.rows("run the query of the configuration", query.to_owned()).await?;
+        let found = match rows.first().map(Vec::as_slice) {
+            Some([Value::Null]) => Some(0),
+            Some([value]) => as_integer(value).and_then(|number| u64::try_from(number).ok()),
+            Some(_) | None => None,
+        };
+        found.ok_or_else(|| SyncError::Count { side: self.side, query: query.to_owned() })
     }
 
     /// Transactions of others that are open for longer than `age`: closing the fence would wait for them if they wrote.
@@ -217,7 +224,7 @@ impl ContextFence {
             return Ok(None);
         }
         let rows = at.rows("read the fence", sql::read(&self.context)).await?;
-        Ok(rows.first().and_then(|row| parse(row)))
+        rows.first().map(|row| parse(self.side, row)).transpose()
     }
 
     async fn own(&self, at: &mut Connection) -> Result<Vec<InstalledTrigger>, SyncError> {
@@ -248,7 +255,7 @@ impl ContextFence {
             steps.push(step(object, vec![format!("{insert} {row}{end}")]));
         }
         let own = self.own(at).await?;
-        let needed = ddl::needed(at, &self.context, side, &self.tables);
+        let needed = ddl::needed(at, &self.context, side, &self.tables, &own);
         for trigger in &own {
             if !needed.iter().any(|object| object.is(trigger)) {
                 let statements = at.dialect.drop_trigger(&trigger.name, &trigger.table);
@@ -285,9 +292,18 @@ pub(crate) const fn owner_ddl(engine: Engine) -> &'static str {
 }
 
 /// State and epoch of a row.
-pub(crate) fn parse(row: &[banyan_engine::Value]) -> Option<Fence> {
-    let [state, epoch] = row else { return None };
-    let state = FenceState::from_word(&as_text(state)?)?;
-    let epoch = u64::try_from(as_integer(epoch)?).ok()?;
-    Some(Fence::new(state, Epoch(epoch)))
+///
+/// # Errors
+/// [`SyncError::BrokenFence`] for a row of another version or by hand: nobody may take it for no row.
+pub(crate) fn parse(side: Side, row: &[Value]) -> Result<Fence, SyncError> {
+    let read = || {
+        let [state, epoch] = row else { return None };
+        let state = FenceState::from_word(&as_text(state)?)?;
+        let epoch = u64::try_from(as_integer(epoch)?).ok()?;
+        Some(Fence::new(state, Epoch(epoch)))
+    };
+    read().ok_or_else(|| {
+        let found = row.iter().filter_map(as_text).collect::<Vec<_>>().join(", ");
+        SyncError::BrokenFence { side, found }
+    })
 }

@@ -82,7 +82,7 @@ pub use spec::{
 };
 pub use status::{JobStatus, SlotStatus};
 pub use url::SideUrls;
-pub use verify::{HashedHere, KeyDiff, VerifyOptions, VerifyReport};
+pub use verify::{Comparison, HashedHere, KeyDiff, VerifyOptions, VerifyReport};
 pub use watch::{JobLook, JobWatch};
 
 pub use banyan_domain::Side;

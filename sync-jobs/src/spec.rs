@@ -10,7 +10,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use banyan_domain::Side;
+use banyan_domain::{ContextName, Side};
 use banyan_engine::{DriftPolicy, KeyShape, ZeroDate};
 
 use crate::capture::is_select;
@@ -244,6 +244,7 @@ impl JobSpec {
     pub fn check(&self, to: Side) -> Result<(), SpecError> {
         let mut problems = Problems(Vec::new());
         self.check_name(&mut problems);
+        self.check_context(&mut problems);
         self.check_source(to.other(), &mut problems);
         self.check_tables(to, &mut problems);
         let has_cursor = self.captures_on(to.other()).any(|(_, capture)| capture.cursor.is_some());
@@ -289,6 +290,13 @@ impl JobSpec {
                 "job",
                 "must be a-z, 0-9, `-`, `_`, start with a letter, and have at most 32 characters",
             );
+        }
+    }
+
+    /// The context's name stands in the statements of its fence.
+    fn check_context(&self, problems: &mut Problems) {
+        if let Err(error) = ContextName::new(&self.context) {
+            problems.add("context", error.to_string());
         }
     }
 

@@ -9,11 +9,11 @@
 use std::collections::BTreeSet;
 
 use banyan_cutover::{Fence, sql};
-use banyan_domain::Side;
+use banyan_domain::{ContextName, Side};
 use banyan_engine::{RootKey, Value};
 
 use crate::connection::{Connection, as_integer, as_keys, as_text};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Engine};
 use crate::drain::key_list;
 use crate::error::SyncError;
 use crate::fence;
@@ -75,7 +75,7 @@ pub(crate) struct StateRow {
     job: String,
     to: Side,
     /// The context whose fence is checked at each apply.
-    fenced: Option<String>,
+    fenced: Option<ContextName>,
 }
 
 impl Phase {
@@ -92,7 +92,9 @@ impl Phase {
 impl StateRow {
     /// The row of this job toward this side.
     pub(crate) fn new(spec: &JobSpec, to: Side) -> Self {
-        let fenced = spec.is_two_way().then(|| spec.context.clone());
+        // The name was checked with the job's text.
+        let context = ContextName::new(&spec.context).ok();
+        let fenced = context.filter(|_| spec.is_two_way());
         Self { job: spec.name.clone(), to, fenced }
     }
 
@@ -236,13 +238,12 @@ impl StateRow {
         lock: &str,
     ) -> Result<Option<Fence>, SyncError> {
         let Some(context) = &self.fenced else { return Ok(None) };
-        let sql = format!(
-            "SELECT state, epoch FROM {} WHERE context = '{}'{lock}",
-            sql::OWNER_TABLE,
-            context.replace('\'', "''"),
-        );
-        let rows = target.rows("read the fence", sql).await?;
-        Ok(rows.first().and_then(|row| fence::parse(row)))
+        if !lock.is_empty() && target.engine() == Engine::Postgres {
+            // As the triggers do: else sharers in turns could keep a switch from the row.
+            target.rows("share the fence", sql::advise_postgres(context, true)).await?;
+        }
+        let rows = target.rows("read the fence", format!("{}{lock}", sql::read(context))).await?;
+        rows.first().map(|row| fence::parse(self.to, row)).transpose()
     }
 
     /// The identity of the triggers that this target was filled by; `None` before it was ever noted.

@@ -13,6 +13,7 @@ mod level;
 mod measure;
 mod settle;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::drain;
@@ -119,16 +120,55 @@ impl Job {
     /// # Errors
     /// No connection, a job that is not installed, or a mapping that does not fit.
     pub async fn verify(&self, options: VerifyOptions) -> Result<VerifyReport, SyncError> {
-        verify(&self.inner, options).await.map(|(report, _)| report)
+        self.comparison(options).await?.run().await
+    }
+
+    /// A comparison that is to be run more than once: connecting and learning the tables takes longer than to compare some
+    /// aggregates. It is for moments in which the tables do not change.
+    ///
+    /// # Errors
+    /// As [`Job::verify`].
+    pub async fn comparison(&self, options: VerifyOptions) -> Result<Comparison, SyncError> {
+        Ok(Comparison(Verifier::open(&self.inner, options).await?))
+    }
+}
+
+/// Compares both sides of a job again and again. It is of no use after an error.
+pub struct Comparison(Verifier);
+
+impl Comparison {
+    /// As [`Job::verify`].
+    ///
+    /// # Errors
+    /// As [`Job::verify`].
+    pub async fn run(&mut self) -> Result<VerifyReport, SyncError> {
+        run(&mut self.0).await?;
+        Ok(std::mem::take(&mut self.0.report))
+    }
+
+    /// From now on a moving root gets so many windows before it is called hot.
+    pub const fn set_windows(&mut self, windows: u32) {
+        self.0.options.windows = windows;
+    }
+
+    /// The side that is compared with its source.
+    pub fn to(&self) -> Side {
+        self.0.job.to
     }
 }
 
 /// The report and the keys of the differing roots, as far as they are kept.
 pub(crate) async fn verify(
-    job: &JobInner,
+    job: &Arc<JobInner>,
     options: VerifyOptions,
 ) -> Result<(VerifyReport, Vec<RootKey>), SyncError> {
     let mut verifier = Verifier::open(job, options).await?;
+    run(&mut verifier).await?;
+    Ok((verifier.report, verifier.differing_keys))
+}
+
+async fn run(verifier: &mut Verifier) -> Result<(), SyncError> {
+    let job = Arc::clone(&verifier.job);
     let list = WorkList::new(format!(
         "verify:{}:{}-{}",
         job.state.list_name(),
@@ -139,11 +179,11 @@ pub(crate) async fn verify(
     // Also after a failure: the list is only this run's.
     let cleared = match &done {
         Ok(()) => list.clear(&mut verifier.target).await,
-        Err(_) => clear_anew(job, &list).await,
+        Err(_) => clear_anew(&job, &list).await,
     };
     done.and(cleared)?;
-    verifier.report.pending = drain::pending(&mut verifier.source, job).await?;
-    Ok((verifier.report, verifier.differing_keys))
+    verifier.report.pending = drain::pending(&mut verifier.source, &job).await?;
+    Ok(())
 }
 
 async fn clear_anew(job: &JobInner, list: &WorkList) -> Result<(), SyncError> {

@@ -11,6 +11,9 @@ use crate::job::Job;
 use crate::state::Phase;
 use crate::verify::clean;
 
+/// For how long the holder of a lease that ran out counts as working; one that stopped by itself gave it back.
+const LATE_MS: i64 = 10_000;
+
 /// Keeps both connections of a job for repeated looks.
 pub struct JobWatch {
     job: Job,
@@ -25,7 +28,8 @@ pub struct JobLook {
     pub pending: u64,
     /// Roots that are set aside, because both sides wrote them.
     pub conflicts: u64,
-    /// The worker that holds the lease, if it is valid.
+    /// The worker that holds the lease, also for a while after that ran out: on a busy machine a step can take longer, and
+    /// whoever took the lease then would undo it.
     pub worker: Option<String>,
     /// Whether everything was copied once.
     pub copied: bool,
@@ -46,25 +50,40 @@ impl Job {
 
     /// Says that the target equals the source now, so that the first run of this direction need not copy, nor the first verify
     /// compare, everything. Right only where a verify of the other direction has just proved it and the source's triggers mark
-    /// every change since: what the new owner never touched is then what the target itself had.
+    /// every change since: what the new owner never touched is then what the target itself had. `relists` is what
+    /// [`Job::relists`] said before that proof: a listing that was asked for since is not skipped.
     ///
     /// # Errors
     /// No connection, or a job that is not installed.
-    pub async fn take_as_copied(&self) -> Result<bool, SyncError> {
+    pub async fn take_as_copied(&self, relists: i64) -> Result<bool, SyncError> {
         let job = &self.inner;
         let mut target = job.connect_target().await?;
         // From here on every apply is remembered; one that came before makes the update below find nothing.
         let pass = clean::begin(job, &mut target).await?;
         let ours = job.state.is_ours();
+        // Counted as a listing, so that one that has just begun does not put its end over this.
         let sql = format!(
-            "UPDATE by_state SET phase = 'drain', cursor_key = NULL WHERE {ours} AND phase = 'list' \
-             AND roots_done = 0 AND batches = 0"
+            "UPDATE by_state SET phase = 'drain', cursor_key = NULL, relists = relists + 1 WHERE {ours} \
+             AND phase = 'list' AND roots_done = 0 AND batches = 0 AND relists = {relists}"
         );
         let is_first = target.run("take the target as copied", &sql).await? == 1;
         if is_first {
             clean::end(job, &mut target, pass, &[]).await?;
+        } else {
+            clean::end_unclean(job, &mut target, pass).await?;
         }
         Ok(is_first)
+    }
+
+    /// How often a listing of this direction was asked for, also by whoever replaced triggers that may have missed changes.
+    ///
+    /// # Errors
+    /// No connection, or a job that is not installed.
+    pub async fn relists(&self) -> Result<i64, SyncError> {
+        let job = &self.inner;
+        let mut target = job.connect_target().await?;
+        let state = job.state.load(&mut target).await?.ok_or_else(|| job.state.missing())?;
+        Ok(state.relists)
     }
 }
 
@@ -85,7 +104,7 @@ impl JobWatch {
         let conflicts = job.state.count_conflicts(&mut self.target).await?;
         let clock = self.target.dialect.clock_ms();
         let sql = format!(
-            "SELECT lease_holder, lease_expires_ms - {clock}, rows_inserted + rows_updated + rows_deleted \
+            "SELECT lease_holder, lease_expires_ms + {LATE_MS} - {clock}, rows_inserted + rows_updated + rows_deleted \
              FROM by_state WHERE {}",
             job.state.is_ours()
         );

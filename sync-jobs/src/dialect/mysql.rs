@@ -23,7 +23,8 @@ const SESSION: [&str; 4] = [
     // NO_AUTO_VALUE_ON_ZERO: else a row with the key 0 would get another key.
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT,\
      NO_AUTO_VALUE_ON_ZERO', \
-     SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 5, SESSION lock_wait_timeout = 5",
+     SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 5, SESSION lock_wait_timeout = 5 \
+     /*!80000 , SESSION information_schema_stats_expiry = 0 */",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "SET @by_origin = 'banyan'",
 ];
@@ -137,9 +138,19 @@ impl Dialect for MySql {
     fn cursor_floor(&self, time: &str, skew_seconds: u64) -> String {
         format!(
             "SELECT CAST(LEAST(CAST({time} AS DATETIME(6)), COALESCE((SELECT \
-             UTC_TIMESTAMP() - INTERVAL MAX(TIMESTAMPDIFF(SECOND, trx_started, SYSDATE())) + 1 SECOND \
+             UTC_TIMESTAMP() - INTERVAL MAX(TIMESTAMPDIFF(SECOND, CONVERT_TZ(trx_started, 'SYSTEM', @@session.time_zone), SYSDATE())) + 1 SECOND \
              FROM information_schema.INNODB_TRX WHERE trx_mysql_thread_id <> CONNECTION_ID()), \
              CAST({time} AS DATETIME(6)))) - INTERVAL {skew_seconds} SECOND AS CHAR)"
+        )
+    }
+
+    /// For a list of numbers it reads the whole table when it believes that it has few rows, as of a queue it does, and then
+    /// waits for every open transaction that has marked something. A join in a fixed order finds each row by its key.
+    fn delete_marks(&self, seqs: &[i64]) -> String {
+        let list: Vec<String> = seqs.iter().map(|seq| format!("SELECT {seq} AS seq")).collect();
+        format!(
+            "DELETE by_change FROM ({}) AS done STRAIGHT_JOIN by_change FORCE INDEX (PRIMARY) ON by_change.seq = done.seq",
+            list.join(" UNION ALL ")
         )
     }
 

@@ -164,10 +164,10 @@ impl Dialect for Postgres {
     }
 
     fn list_triggers(&self) -> &'static str {
-        "SELECT t.tgname::text, c.relname::text, p.prosrc, \
+        "SELECT t.tgname::text, c.relname::text, CASE WHEN t.tgenabled = 'A' THEN p.prosrc ELSE '' END, \
          concat(t.oid, '.', t.xmin, '.', p.xmin) FROM pg_trigger t \
          JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid \
-         WHERE NOT t.tgisinternal AND t.tgenabled = 'A' AND left(t.tgname::text, 3) = 'by_'"
+         WHERE NOT t.tgisinternal AND left(t.tgname::text, 3) = 'by_'"
     }
 
     fn drop_trigger(&self, trigger: &str, table: &str) -> Vec<String> {

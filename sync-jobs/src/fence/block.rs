@@ -2,6 +2,7 @@
 //!
 //! What must stay true: nothing waits longer than it was told to; a move that waited in vain changed nothing.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use banyan_cutover::{Move, sql};
@@ -32,17 +33,22 @@ pub(super) async fn change(
     wait: Duration,
 ) -> Result<Changed, SyncError> {
     let id = prepare(at, wait).await?;
-    let mut update = std::pin::pin!(update(fence, at, wanted));
     let half = wait / 2;
-    let mut by = Vec::new();
-    let done = if let Ok(done) = tokio::time::timeout(half, &mut update).await {
-        done
-    } else {
-        if let Ok(mut second) = fence.connect().await {
-            // Only for the message: whoever cannot see others moves the row all the same.
-            by = blockers(&mut second, id).await.unwrap_or_default();
-        }
-        update.await
+    // Only for the message: whoever cannot see others moves the row all the same. The update goes on meanwhile, since its
+    // lock must not stay open for a question.
+    let ask = async {
+        tokio::time::sleep(half).await;
+        let asked = async {
+            let mut second = fence.connect().await.ok()?;
+            blockers(&mut second, id).await.ok()
+        };
+        tokio::time::timeout(half, asked).await.ok().flatten().unwrap_or_default()
+    };
+    let (mut update, mut ask) = (pin!(update(fence, at, wanted)), pin!(ask));
+    let (done, by) = tokio::select! {
+        biased;
+        done = &mut update => (done, Vec::new()),
+        by = &mut ask => (update.await, by),
     };
     match done {
         Ok(rows) => Ok(Changed::Rows(rows)),
@@ -60,7 +66,9 @@ fn unnamed(engine: Engine) -> Vec<String> {
     let text = match engine {
         Engine::Sqlite => "another connection writes the SQLite file",
         Engine::MySql => "a session that this login may not see (it needs PROCESS)",
-        Engine::Postgres => "a session that ended meanwhile",
+        Engine::Postgres => {
+            "a session that ended meanwhile, or a prepared transaction (pg_prepared_xacts)"
+        }
     };
     vec![text.to_owned()]
 }
@@ -115,7 +123,7 @@ async fn mysql_blockers(
     id: i64,
 ) -> Result<Vec<Vec<banyan_engine::Value>>, SyncError> {
     let session = "b.trx_mysql_thread_id, p.user, p.host, '' AS program, \
-         TIMESTAMPDIFF(SECOND, b.trx_started, SYSDATE()), p.command, LEFT(COALESCE(p.info, ''), ";
+         TIMESTAMPDIFF(SECOND, CONVERT_TZ(b.trx_started, 'SYSTEM', @@session.time_zone), SYSDATE()), p.command, LEFT(COALESCE(p.info, ''), ";
     let tail = format!(
         "{SHOWN_CHARS}) FROM {{waits}} JOIN information_schema.INNODB_TRX b ON b.trx_id = w.{{blocking}} \
          JOIN information_schema.INNODB_TRX r ON r.trx_id = w.{{waiting}} \
@@ -159,11 +167,11 @@ pub(super) async fn old_transactions(
         ),
         Engine::MySql => format!(
             "SELECT b.trx_mysql_thread_id, p.user, p.host, '' AS program, \
-             TIMESTAMPDIFF(SECOND, b.trx_started, SYSDATE()), p.command, LEFT(COALESCE(p.info, ''), {SHOWN_CHARS}) \
+             TIMESTAMPDIFF(SECOND, CONVERT_TZ(b.trx_started, 'SYSTEM', @@session.time_zone), SYSDATE()), p.command, LEFT(COALESCE(p.info, ''), {SHOWN_CHARS}) \
              FROM information_schema.INNODB_TRX b \
              LEFT JOIN information_schema.PROCESSLIST p ON p.id = b.trx_mysql_thread_id \
              WHERE b.trx_rows_modified + b.trx_rows_locked > 0 AND b.trx_mysql_thread_id <> CONNECTION_ID() \
-             AND TIMESTAMPDIFF(SECOND, b.trx_started, SYSDATE()) >= {seconds} \
+             AND TIMESTAMPDIFF(SECOND, CONVERT_TZ(b.trx_started, 'SYSTEM', @@session.time_zone), SYSDATE()) >= {seconds} \
              ORDER BY b.trx_started LIMIT {NAMED_MAX}"
         ),
     };

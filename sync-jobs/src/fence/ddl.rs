@@ -24,9 +24,14 @@ const STATEMENT: &str = "bs";
 impl CaptureObject {
     /// Whether an installed trigger is this one, with this text.
     pub(super) fn is(&self, trigger: &InstalledTrigger) -> bool {
-        let bare = self.table.rsplit('.').next().unwrap_or(&self.table);
-        trigger.name == self.name && trigger.table == bare && trigger.text.contains(&self.mark)
+        trigger.name == self.name
+            && trigger.table == bare(&self.table)
+            && trigger.text.contains(&self.mark)
     }
+}
+
+fn bare(table: &str) -> &str {
+    table.rsplit('.').next().unwrap_or(table)
 }
 
 /// Whether a trigger has a name of this context's fence.
@@ -37,15 +42,31 @@ pub(super) fn is_of_context(trigger: &str, context: &ContextName) -> bool {
     known && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// The triggers of these tables.
+/// A number for each table: the one that its installed triggers have, else the next free one. A table more in the mapping
+/// must not take the guard off the others for a while.
+fn numbers(context: &ContextName, tables: &[String], own: &[InstalledTrigger]) -> Vec<u32> {
+    let number_of = |trigger: &InstalledTrigger| {
+        let rest = trigger.name.strip_prefix(&format!("by_fence_{context}_"))?;
+        rest.split_once('_')?.0.parse::<u32>().ok()
+    };
+    let known: Vec<Option<u32>> = tables
+        .iter()
+        .map(|table| own.iter().find(|trigger| trigger.table == bare(table)).and_then(number_of))
+        .collect();
+    let mut free = (1..).filter(|number| !known.contains(&Some(*number)));
+    known.iter().map(|known| known.or_else(|| free.next()).unwrap_or_default()).collect()
+}
+
+/// The triggers of these tables, beside those that are installed.
 pub(super) fn needed(
     at: &Connection,
     context: &ContextName,
     side: Side,
     tables: &[String],
+    own: &[InstalledTrigger],
 ) -> Vec<CaptureObject> {
     let mut objects = Vec::new();
-    for (number, table) in (1..).zip(tables) {
+    for (number, table) in numbers(context, tables, own).into_iter().zip(tables) {
         let name = |suffix: &str| format!("by_fence_{context}_{number}_{suffix}");
         match at.engine() {
             Engine::Postgres => {
@@ -159,6 +180,24 @@ fn sqlite(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_keeps_its_number_when_another_one_comes() {
+        let name = ContextName::new("messages").expect("a name");
+        let installed = |name: &str, table: &str| InstalledTrigger {
+            name: name.to_owned(),
+            table: table.to_owned(),
+            text: String::new(),
+            identity: String::new(),
+        };
+        let own = [
+            installed("by_fence_messages_1_bi", "chats"),
+            installed("by_fence_messages_2_bi", "people"),
+        ];
+        let tables = ["attachments", "public.chats", "people", "words"].map(str::to_owned);
+        assert_eq!(numbers(&name, &tables, &own), [3, 1, 2, 4]);
+        assert_eq!(numbers(&name, &tables, &[]), [1, 2, 3, 4]);
+    }
 
     #[test]
     fn a_context_owns_only_triggers_of_its_exact_name() {

@@ -187,13 +187,15 @@ pub(crate) async fn end(
     if target.run("end the pass", &sql).await? == 1 {
         let forget = format!("DELETE FROM by_dirty WHERE {ours} AND pass < {pass}");
         target.run("forget what was proved equal", &forget).await?;
-        insert(target, job.state.name(), pass, unproved).await?;
+        // Under the newest number: a pass that runs beside this one has not looked at them and must not forget them.
+        let newest = load(target, &ours).await?.map_or(pass, |passes| passes.number);
+        insert(target, job.state.name(), newest, unproved).await?;
     }
     target.commit().await
 }
 
 /// Ends a pass that proved too little: without an earlier clean one there is nothing to record for.
-pub(super) async fn end_unclean(
+pub(crate) async fn end_unclean(
     job: &JobInner,
     target: &mut Connection,
     pass: i64,

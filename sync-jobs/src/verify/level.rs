@@ -4,12 +4,13 @@
 //! lanes are equal or those of its chunk are; a root that is not proved equal here goes to `settle`, whatever the reason.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use banyan_engine::{Lanes, RootKey};
 
 use super::clean::{self, Since};
 use super::measure::{Measure, TableLanes};
-use super::{VerifyOptions, VerifyReport};
+use super::{HashedHere, VerifyOptions, VerifyReport};
 use crate::aggregate;
 use crate::connection::Connection;
 use crate::drain;
@@ -31,9 +32,9 @@ const DOUBTFUL_MAX: usize = 5_000;
 /// One select per table; `None` where no row can be.
 type Selects = Vec<Option<String>>;
 
-/// One verify.
-pub(super) struct Verifier<'a> {
-    pub(super) job: &'a JobInner,
+/// One verify after the other, over the same connections and by what was learned of the tables at first.
+pub(super) struct Verifier {
+    pub(super) job: Arc<JobInner>,
     pub(super) options: VerifyOptions,
     pub(super) source: Connection,
     pub(super) target: Connection,
@@ -43,47 +44,63 @@ pub(super) struct Verifier<'a> {
     /// Roots that this pass did not prove equal, differing or hot; `None` when there are too many to remember.
     pub(super) unproved: Option<Vec<RootKey>>,
     measure: [Measure; 2],
+    hashed_here: Vec<HashedHere>,
     doubtful: Vec<RootKey>,
     total: i64,
 }
 
-impl<'a> Verifier<'a> {
-    pub(super) async fn open(job: &'a JobInner, options: VerifyOptions) -> Result<Self, SyncError> {
+impl Verifier {
+    pub(super) async fn open(
+        job: &Arc<JobInner>,
+        options: VerifyOptions,
+    ) -> Result<Self, SyncError> {
         let mut source = job.connect_source().await?;
         let mut target = job.connect_target().await?;
         session::check_installed(job, &mut source, &mut target).await?;
         let shapes = shape::resolve(&job.spec, job.to, &mut source, &mut target).await?;
-        let state = job.state.load(&mut target).await?.ok_or_else(|| job.state.missing())?;
-        let mut here = Vec::new();
+        let mut hashed_here = Vec::new();
         let measure = [
-            Measure::of_source(job, &mut source, &shapes, &mut here).await?,
-            Measure::of_target(job, &mut target, &shapes, &mut here).await?,
+            Measure::of_source(job, &mut source, &shapes, &mut hashed_here).await?,
+            Measure::of_target(job, &mut target, &shapes, &mut hashed_here).await?,
         ];
-        // A scheduled sweep compares a target that was complete before it.
-        let is_sweep = install::exists(&mut target, "by_slot").await?
-            && slot::sweep_relists(job, &mut target).await? == Some(state.relists);
-        let report = VerifyReport {
-            copied: state.phase == Phase::Drain || is_sweep,
-            hashed_here: here,
-            ..VerifyReport::default()
-        };
         Ok(Self {
-            job,
+            job: Arc::clone(job),
             options,
             source,
             target,
             shapes,
-            report,
+            report: VerifyReport::default(),
             differing_keys: Vec::new(),
-            unproved: Some(Vec::new()),
+            unproved: None,
             measure,
+            hashed_here,
             doubtful: Vec::new(),
             total: 0,
         })
     }
 
+    /// Forgets what the run before found.
+    async fn begin(&mut self) -> Result<(), SyncError> {
+        let Self { job, target, .. } = self;
+        let state = job.state.load(target).await?.ok_or_else(|| job.state.missing())?;
+        // A scheduled sweep compares a target that was complete before it.
+        let is_sweep = install::exists(target, "by_slot").await?
+            && slot::sweep_relists(job, target).await? == Some(state.relists);
+        self.report = VerifyReport {
+            copied: state.phase == Phase::Drain || is_sweep,
+            hashed_here: self.hashed_here.clone(),
+            ..VerifyReport::default()
+        };
+        self.differing_keys.clear();
+        self.unproved = Some(Vec::new());
+        self.doubtful.clear();
+        self.total = 0;
+        Ok(())
+    }
+
     /// Looks at everything that was asked for.
     pub(super) async fn run(&mut self, list: &WorkList) -> Result<(), SyncError> {
+        self.begin().await?;
         if let Some(keys) = self.options.keys.clone() {
             self.total = i64::try_from(keys.len()).unwrap_or(i64::MAX);
             let keys: Vec<RootKey> = keys.into_iter().map(RootKey::new).collect();
@@ -95,22 +112,22 @@ impl<'a> Verifier<'a> {
         if self.options.since_clean && !self.can_be_incremental().await? {
             return Ok(());
         }
-        let pass = clean::begin(self.job, &mut self.target).await?;
+        let pass = clean::begin(&self.job, &mut self.target).await?;
         let done = self.check_all(list).await;
         if done.is_ok()
             && self.report.copied
             && let Some(unproved) = self.unproved.take()
         {
-            return clean::end(self.job, &mut self.target, pass, &unproved).await;
+            return clean::end(&self.job, &mut self.target, pass, &unproved).await;
         }
         // After an error the connection is not to be trusted; the worst case is a list that grows to its limit.
         done?;
-        clean::end_unclean(self.job, &mut self.target, pass).await
+        clean::end_unclean(&self.job, &mut self.target, pass).await
     }
 
     async fn can_be_incremental(&mut self) -> Result<bool, SyncError> {
-        let reason = match clean::since(self.job, &mut self.target).await? {
-            _ if !install::has_marks(self.job) => Some("this mode of capture marks no changes"),
+        let reason = match clean::since(&self.job, &mut self.target).await? {
+            _ if !install::has_marks(&self.job) => Some("this mode of capture marks no changes"),
             _ if !self.report.copied => Some("the first copy is not done"),
             Since::Never => Some("no full verify of this job ended yet"),
             Since::TooMany => Some("too many aggregates changed since the last clean verify"),
@@ -127,12 +144,12 @@ impl<'a> Verifier<'a> {
         if self.options.since_clean {
             let pending = drain::pending_keys(&self.job.spec.name);
             list.fill(&mut self.source, pending, &mut self.target, &NoPause).await?;
-            let dirty = clean::dirty_keys(self.job);
+            let dirty = clean::dirty_keys(&self.job);
             list.fill_by(&mut self.target, &dirty).await?;
         } else {
             let roots = self.job.spec.roots_of(self.job.from()).unwrap_or_default().to_owned();
             list.fill(&mut self.source, roots, &mut self.target, &NoPause).await?;
-            list.fill_from_target(&mut self.target, &self.shapes, self.job).await?;
+            list.fill_from_target(&mut self.target, &self.shapes, &self.job).await?;
         }
         self.total = list.count(&mut self.target).await?;
         let mut cursor = None;
@@ -178,7 +195,7 @@ impl<'a> Verifier<'a> {
         keys: &[RootKey],
     ) -> Result<Option<Vec<RootKey>>, SyncError> {
         self.source.begin_snapshot().await?;
-        let pending = drain::pending_on_source(self.job, &mut self.source, keys).await?;
+        let pending = drain::pending_on_source(&self.job, &mut self.source, keys).await?;
         let (pending, quiet): (Vec<RootKey>, Vec<RootKey>) =
             keys.iter().cloned().partition(|key| pending.contains(key));
         if quiet.is_empty() {

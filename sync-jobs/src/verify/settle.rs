@@ -28,7 +28,7 @@ struct Seen {
     pending: BTreeSet<RootKey>,
 }
 
-impl Verifier<'_> {
+impl Verifier {
     /// Judges doubtful roots by stable windows.
     pub(super) async fn settle(&mut self, doubtful: Vec<RootKey>) -> Result<(), SyncError> {
         let windows = self.options.windows.max(2);
@@ -140,7 +140,7 @@ impl Verifier<'_> {
     async fn look_source(&mut self, keys: &[RootKey]) -> Result<Result<Seen, TooHeavy>, SyncError> {
         let bytes = self.bytes_max(keys.len());
         self.source.begin_snapshot().await?;
-        let pending = drain::pending_on_source(self.job, &mut self.source, keys).await?;
+        let pending = drain::pending_on_source(&self.job, &mut self.source, keys).await?;
         let key = &self.job.spec.key;
         let rows = aggregate::read_source(&mut self.source, &self.shapes, key, keys, bytes).await?;
         self.source.commit().await?;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use banyan_cutover::{Fence, FenceState, Move};
 use banyan_domain::{ContextName, Epoch, Side};
-use banyan_sync_jobs::{ContextFence, FenceMoved, Job, Ports};
+use banyan_sync_jobs::{ContextFence, FenceMoved, Job, Ports, SideUrls};
+use banyan_test_servers::{mariadb_in_zone, or_skip};
 
 use crate::db::{Client, Db, Sides};
 use crate::faults::once;
@@ -134,16 +135,27 @@ async fn closing_waits(db: Db) {
         let fence = of(&sides);
         async move { fence.change(Move::Drain(Epoch(4)), Duration::from_secs(20)).await.unwrap() }
     });
+    let mut refused_late = None;
     if db != Db::Sqlite {
         // The closer is in the queue now: one more write of the same transaction still passes, another session's does not.
         tokio::time::sleep(Duration::from_millis(300)).await;
+        let mut other = sides.on_new().await;
+        let late =
+            tokio::spawn(async move { other.tried(&format!("{INSERT} (3, {VALUES}")).await });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!late.is_finished(), "who comes after the closer waits behind it");
         client.run("UPDATE chat_messages SET body = 'last' WHERE id = 1").await;
+        refused_late = Some(late);
         let old = fence.old_transactions(Duration::ZERO).await.unwrap();
         assert!(!old.is_empty(), "the open transaction is listed");
     }
     assert!(!closing.is_finished());
     client.run("COMMIT").await;
     assert!(matches!(closing.await.unwrap(), FenceMoved::Done(_)));
+    if let Some(late) = refused_late {
+        let error = late.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("banyan fence"), "{error}");
+    }
     let error = client.tried(&format!("{INSERT} (2, {VALUES}")).await.unwrap_err();
     assert!(error.to_string().contains("banyan fence"), "{error}");
     assert_eq!(client.number("SELECT COUNT(*) FROM chat_messages").await, 1);
@@ -208,4 +220,24 @@ async fn counters(db: Db) {
     );
     let error = fence.next_ids(&["conversations.user_low"]).await.unwrap_err().to_string();
     assert!(error.contains("conversations.user_low"), "{error}");
+}
+
+/// MariaDB shows when a transaction began by its machine's clock, whatever the zone of the session is.
+#[tokio::test]
+async fn the_age_of_a_transaction_does_not_depend_on_the_servers_time_zone() {
+    let Some(server) = or_skip(mariadb_in_zone("Asia/Tokyo")) else { return };
+    let url = format!("mysql://root@127.0.0.1:{}/mysql", server.port());
+    let urls = SideUrls { legacy: url.clone(), new: url.clone() };
+    let mut client = Client::open(Db::Maria, &url).await;
+    client
+        .run("CREATE DATABASE zone; CREATE TABLE zone.t (id INT PRIMARY KEY) ENGINE=InnoDB")
+        .await;
+    client.run("BEGIN; INSERT INTO zone.t VALUES (1)").await;
+    let context = ContextName::new("messages").unwrap();
+    let fence = ContextFence::of(&context, Side::New, urls, &[]);
+    assert_eq!(fence.old_transactions(Duration::from_hours(1)).await.unwrap(), [""; 0]);
+    let open = fence.old_transactions(Duration::ZERO).await.unwrap();
+    assert_eq!(open.len(), 1, "{open:?}");
+    let seconds = open[0].split("open for ").nth(1).and_then(|text| text.split(' ').next());
+    assert!(seconds.unwrap().parse::<u32>().unwrap() < 60, "{open:?}");
 }
