@@ -24,21 +24,22 @@ pub(crate) enum ContextCommand {
 Examples:
   banyan context cutover messages               the checks and the plan; nothing is changed
   banyan context cutover messages --execute --reason 'week 12'
-  banyan context cutover messages --resume      goes on after a crash, from any machine
+  banyan context cutover messages --resume      goes on after a crash, whoever began it
   banyan context cutover messages --abort       gives up what is not decided
 
 Writes are held in the proxies for a moment and go on to the new owner. Before the decision any
 failure gives the switch up and the owner stays what it was; after it the switch only goes forward.
 --force overrides failed checks, with --reason, but never those marked `never`.")]
     Cutover(CutoverArgs),
-    /// Prove that a rollback would succeed now, without switching
+    /// What a rollback checks and moves, without closing anything
     #[command(after_long_help = "\
 Examples:
   banyan context drill messages
   banyan context drill messages --json
 
 Drains and compares toward the other side, reads its id counters, looks at fences, triggers and
-events. Exit 0: a rollback would succeed; 1: it would not, with the reason.")]
+events. Exit 0: nothing that stops a rollback was found; 1: something was. It does not try to close
+the fence. Under writes an aggregate that changes all the time counts as not equal: run it again.")]
     Drill {
         /// The context
         context: String,

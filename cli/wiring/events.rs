@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use async_trait::async_trait;
 use banyan_control::{CommitError, ControlError, ControlStore};
-use banyan_domain::{Actor, Change, ContextName, Epoch, Side};
+use banyan_domain::{Actor, Change, ContextName, ContextState, Epoch, RouteTable, Side};
 use banyan_events::forwarder::{
     ContextMatcher, ForwarderConfig, ForwarderError, Owners, OwnersError, PublicPlace, RawPlace,
     RouteError, RoutePort,
@@ -81,15 +81,22 @@ impl RoutePort for StoreRoute<'_> {
         epoch: Epoch,
     ) -> Result<(), RouteError> {
         let change = Change::MoveOwner { context: context.clone(), to: target, epoch };
-        let committed = self.store.commit(&self.config.catalogue, &change, None, &self.actor).await;
-        let committed = committed.map_err(|error| match error {
-            CommitError::Refused(refusal) => RouteError::Refused(refusal.to_string()),
-            other @ (CommitError::Store(_) | CommitError::Stale { .. }) => {
-                RouteError::Unknown(other.to_string())
-            }
-        })?;
         let unknown = |error: ControlError| RouteError::Unknown(error.to_string());
-        let generation = committed.table.generation;
+        let generation = loop {
+            let table = self.store.table().await.map_err(unknown)?;
+            may_move(&table, context, target, epoch)?;
+            let seen = Some(table.generation);
+            let catalogue = &self.config.catalogue;
+            match self.store.commit(catalogue, &change, seen, &self.actor).await {
+                Ok(committed) => break committed.table.generation,
+                // Nothing was changed; what was looked at has.
+                Err(CommitError::Stale { .. }) => {}
+                Err(CommitError::Refused(refusal)) => {
+                    return Err(RouteError::Refused(refusal.to_string()));
+                }
+                Err(CommitError::Store(error)) => return Err(unknown(error)),
+            }
+        };
         let applied = self.store.wait_applied(generation, self.timeout).await.map_err(unknown)?;
         if applied.is_complete() {
             return Ok(());
@@ -106,6 +113,31 @@ impl RoutePort for StoreRoute<'_> {
     }
 }
 
+/// A handover is not armed, so what stops a cutover when it is armed must stop it here. What has moved already is not
+/// stopped any more.
+fn may_move(
+    table: &RouteTable,
+    context: &ContextName,
+    target: Side,
+    epoch: Epoch,
+) -> Result<(), RouteError> {
+    let state = table.contexts.get(context);
+    if state.is_some_and(|state| (state.owner, state.epoch) == (target, epoch)) {
+        return Ok(());
+    }
+    if let Some(way) = state.and_then(ContextState::under_way) {
+        let why = format!("a cutover of `{context}` is under way: {way}; finish it or give it up");
+        return Err(RouteError::Refused(why));
+    }
+    match &table.frozen {
+        Some(freeze) if target == Side::New => Err(RouteError::Refused(format!(
+            "forward changes are frozen by {}; banyan unfreeze ends that",
+            freeze.stamp.by
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Owners as the control store has them.
 pub(crate) struct StoreOwners(pub(crate) Arc<dyn ControlStore>);
 
@@ -118,5 +150,38 @@ impl Owners for StoreOwners {
             failed("the control store does not know it; start `banyan serve` once".to_owned())
         })?;
         Ok((state.owner, state.epoch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use banyan_domain::table::{Freeze, Stamp};
+
+    fn table(frozen: bool, armed: Option<u64>) -> RouteTable {
+        let context = ContextName::new("messages").unwrap();
+        let state = ContextState {
+            armed: armed.map(Epoch),
+            ..ContextState::settled(Side::Legacy, Epoch(1), Stamp::default())
+        };
+        RouteTable {
+            frozen: frozen.then(|| Freeze { stamp: Stamp::default() }),
+            contexts: [(context, state)].into(),
+            ..RouteTable::default()
+        }
+    }
+
+    #[test]
+    fn a_handover_is_stopped_by_a_freeze_and_by_a_cutover_until_it_has_moved() {
+        let context = ContextName::new("messages").unwrap();
+        let go = |table: &RouteTable, to, epoch| may_move(table, &context, to, Epoch(epoch));
+        let refused =
+            |result: Result<(), RouteError>| matches!(result, Err(RouteError::Refused(_)));
+        assert!(go(&table(false, None), Side::New, 2).is_ok());
+        assert!(refused(go(&table(true, None), Side::New, 2)));
+        assert!(go(&table(true, None), Side::Legacy, 2).is_ok(), "back is never frozen");
+        assert!(refused(go(&table(false, Some(2)), Side::New, 2)));
+        assert!(refused(go(&table(false, Some(2)), Side::Legacy, 3)));
+        assert!(go(&table(true, Some(2)), Side::Legacy, 1).is_ok(), "it has moved");
     }
 }

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, Executor as _};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_console_transaction_stops_the_switch_by_name_and_keeps_its_write() {
     let (Some(legacy), Some(new)) = (or_skip(mariadb()), or_skip(postgres())) else { return };
-    let places: Places = on_databases(&legacy, &new).await;
+    let places: Places = on_databases(&legacy, &new);
     let url = places.legacy.clone();
     let world = World::start(places).await;
     let mut console = sqlx::MySqlConnection::connect(&url).await.unwrap();

@@ -1,7 +1,7 @@
 //! A whole context moves under traffic, through real processes: nothing fails, nothing is lost or doubled.
 //!
 //! `BANYAN_SWITCHES=50 cargo test --test cutover servers -- --nocapture` is the long form on MariaDB, Postgres and RabbitMQ;
-//! `BANYAN_CRASHES=all cargo test --test cutover crash -- --nocapture` kills the coordinator at every step.
+//! `BANYAN_CRASHES=all cargo test --test cutover crash -- --nocapture` kills the coordinator, every part and every server at every step.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -11,6 +11,7 @@
 mod crash;
 mod fenced;
 mod ledger;
+mod partition;
 #[path = "../support/mod.rs"]
 mod support;
 mod switches;

@@ -1,7 +1,7 @@
 //! Switches there and back, again and again, under writes through two proxies.
 
 use crate::ledger;
-use crate::world::{Places, World};
+use crate::world::{Places, World, on_servers};
 use banyan_test_servers::{mariadb, or_skip, postgres, rabbitmq};
 
 fn from_env(name: &str, default: u32) -> u32 {
@@ -20,8 +20,12 @@ async fn servers() {
     else {
         return;
     };
-    let places = crate::world::on_servers(&legacy, &new, &broker).await;
-    there_and_back(places, from_env("BANYAN_SWITCHES", 3), from_env("BANYAN_RATE", 150)).await;
+    there_and_back(
+        on_servers(&legacy, &new, &broker),
+        from_env("BANYAN_SWITCHES", 3),
+        from_env("BANYAN_RATE", 150),
+    )
+    .await;
 }
 
 /// `switches` changes of the owner; the writes go on all the time.
@@ -62,5 +66,7 @@ async fn there_and_back(places: Places, switches: u32, rate: u32) {
         checked.repeated,
     );
     assert!(checked.writes > 100, "{checked:?}");
+    assert_eq!(checked.repeated, 0, "nobody died, so no event comes twice");
+    assert_eq!(checked.unanswered, 0, "nobody died, so each write has its answer");
     assert!(at(99) < 4_000, "a hold that long is given up");
 }

@@ -1,11 +1,11 @@
 //! Monolith, service, two proxies, sync, forwarder and traffic, each a process of its own, on any servers.
 
 use crate::support::{Folder, Running, free_port, wait_until};
-use banyan_events::broker::{self, Broker, ExchangeKind, Message, QueueOptions, Topology};
+use banyan_events::broker::{self, ExchangeKind, Message, QueueOptions, Topology};
+use banyan_test_servers::{RabbitMq, Server};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Output;
-use std::sync::Arc;
 use std::time::Duration;
 
 const TEMPLATE: &str = include_str!("../../cli/demo/banyan.toml");
@@ -28,7 +28,26 @@ pub(crate) struct World {
     pub(crate) places: Places,
     parts: BTreeMap<&'static str, Running>,
     ports: [u16; 6],
-    watcher: Arc<dyn Broker>,
+    broker: String,
+    machines: Option<Machines>,
+}
+
+/// The servers of a world, that die as well.
+pub(crate) struct Machines {
+    pub(crate) legacy: Server,
+    pub(crate) new: Server,
+    pub(crate) broker: RabbitMq,
+}
+
+impl Machines {
+    fn server(&mut self, name: &str) -> Option<&mut Server> {
+        match name {
+            "legacy-db" => Some(&mut self.legacy),
+            "new-db" => Some(&mut self.new),
+            "broker" => Some(self.broker.server()),
+            _ => None,
+        }
+    }
 }
 
 /// A public event as a consumer sees it.
@@ -52,6 +71,14 @@ impl Places {
 }
 
 impl World {
+    /// The same on servers of its own, that can be killed.
+    pub(crate) async fn start_on(machines: Machines) -> Self {
+        let places = on_servers(&machines.legacy, &machines.new, &machines.broker);
+        let mut world = Self::start(places).await;
+        world.machines = Some(machines);
+        world
+    }
+
     /// Starts all but the traffic: both sides filled, triggers and fences installed, one comparison made.
     pub(crate) async fn start(places: Places) -> Self {
         let ports = [0; 6].map(|_| free_port());
@@ -88,7 +115,8 @@ impl World {
             .queue(WATCHER, queue)
             .bind(WATCHER, "public-events", "message.*");
         watcher.declare(&topology).await.unwrap();
-        let mut world = Self { folder, places, parts: BTreeMap::new(), ports, watcher };
+        let mut world =
+            Self { folder, places, parts: BTreeMap::new(), ports, broker: url, machines: None };
         world.start_part("mothership");
         world.start_part("messages");
         world.folder.expect(&["sync", "install", "--execute"], 0);
@@ -103,6 +131,10 @@ impl World {
 
     /// Starts a part, or starts it again after a kill.
     pub(crate) fn start_part(&mut self, part: &'static str) {
+        if let Some(server) = self.machines.as_mut().and_then(|machines| machines.server(part)) {
+            server.start_again().unwrap();
+            return;
+        }
         let ready = format!("{part}.ready");
         drop(std::fs::remove_file(self.folder.file(&ready)));
         let [_, _, monolith, service, second, second_admin] = self.ports;
@@ -148,14 +180,22 @@ impl World {
         self.folder.wait_for_file(&ready);
     }
 
+    /// Ports of both proxies.
+    pub(crate) const fn proxies(&self) -> [u16; 2] {
+        [self.ports[0], self.ports[4]]
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self, part: &str) {
-        self.parts.remove(part).unwrap().kill();
+        match self.machines.as_mut().and_then(|machines| machines.server(part)) {
+            Some(server) => server.kill(),
+            None => self.parts.remove(part).unwrap().kill(),
+        }
     }
 
     /// Traffic through both proxies, with a ledger.
     pub(crate) fn start_traffic(&mut self, rate: u32, writes_percent: u32, seed: u64) {
-        let urls = [self.ports[0], self.ports[4]].map(|port| format!("http://127.0.0.1:{port}"));
+        let urls = self.proxies().map(|port| format!("http://127.0.0.1:{port}"));
         let (rate, percent, seed) =
             (rate.to_string(), writes_percent.to_string(), seed.to_string());
         let running = self.folder.start_to(
@@ -261,7 +301,8 @@ impl World {
             let contexts = outboxes.flat_map(|outbox| outbox["contexts"].as_array().unwrap());
             contexts.into_iter().all(|context| context["ready"] == 0 && context["waiting"] == 0)
         });
-        let mut consumer = self.watcher.consume(WATCHER, 512).await.unwrap();
+        let watcher = broker::connect(&self.broker).await.unwrap();
+        let mut consumer = watcher.consume(WATCHER, 512).await.unwrap();
         let mut events = Vec::new();
         while let Ok(Ok(delivery)) =
             tokio::time::timeout(Duration::from_secs(3), consumer.next()).await
@@ -292,29 +333,15 @@ fn read(message: &Message) -> Public {
 }
 
 /// Fresh databases on these servers.
-pub(crate) async fn on_servers(
-    legacy: &banyan_test_servers::Server,
-    new: &banyan_test_servers::Server,
-    broker: &banyan_test_servers::RabbitMq,
-) -> Places {
-    Places { broker: broker.fresh_url(), ..on_databases(legacy, new).await }
+pub(crate) fn on_servers(legacy: &Server, new: &Server, broker: &RabbitMq) -> Places {
+    Places { broker: broker.fresh_url(), ..on_databases(legacy, new) }
 }
 
 /// Fresh databases on these servers, with the embedded broker.
-pub(crate) async fn on_databases(
-    legacy: &banyan_test_servers::Server,
-    new: &banyan_test_servers::Server,
-) -> Places {
-    let new = format!("postgres://postgres@127.0.0.1:{}/postgres", new.port());
-    // A server that listens may still be starting.
-    let started = std::time::Instant::now();
-    while let Err(error) = <sqlx::PgConnection as sqlx::Connection>::connect(&new).await {
-        assert!(started.elapsed() < Duration::from_secs(30), "{error}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+pub(crate) fn on_databases(legacy: &Server, new: &Server) -> Places {
     Places {
         legacy: format!("mysql://root@127.0.0.1:{}/mothership", legacy.port()),
-        new,
+        new: format!("postgres://postgres@127.0.0.1:{}/postgres", new.port()),
         broker: "embedded:broker.db".to_owned(),
     }
 }

@@ -133,6 +133,11 @@ impl Folder {
 }
 
 impl Running {
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// SIGKILL, and waits for the end.
     pub(crate) fn kill(mut self) {
         drop(self.child.kill());

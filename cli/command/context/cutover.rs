@@ -10,8 +10,8 @@ use crate::wiring::control;
 use crate::wiring::cutover::World;
 use crate::wiring::signal::Stop;
 use banyan_cutover::{
-    Check, CheckVerdict, Cutover, Ending, GiveUp, Intent, Notice, Order, Ports as _, Stage, Step,
-    Summary, Switch, Watch, observe,
+    Check, CheckVerdict, Cutover, DryRun, Ending, GiveUp, Intent, Notice, Order, PortError,
+    Ports as _, Step, Summary, Switch, Watch,
 };
 use banyan_domain::Side;
 use serde_json::json;
@@ -35,15 +35,15 @@ pub(super) async fn run(
         (_, true) => Intent::Abort,
         (false, false) => Intent::Start { to: args.to },
     };
+    let order = Order { intent, force: args.force };
     if !args.act.execute && matches!(intent, Intent::Start { .. }) {
-        return plan(&world, args.to, output).await;
+        return plan(config, &world, args.to, output).await;
     }
-    let done = switch(config, &world, Order { intent, force: args.force }, output).await;
-    end(world, output).await;
-    done
+    let ran = switch(config, &world, order, output).await?;
+    tell(world, order, ran, output).await
 }
 
-/// Ownership back to legacy, by the same protocol; it never asks.
+/// Ownership back to legacy, by the same protocol; it never asks. `None` when there is none to take back.
 pub(crate) async fn rollback(
     config: &Config,
     args: &RollbackArgs,
@@ -55,26 +55,30 @@ pub(crate) async fn rollback(
     let (context, store) = begin(config, &args.scope).await?;
     let table = store.table().await.map_err(|error| control::store_failure(&error))?;
     let Some(state) = table.contexts.get(&context) else { return Ok(None) };
-    // A switch that hangs is finished or given up first: both lead back to one owner.
-    if state.owner == Side::Legacy && state.armed.is_none() {
+    let is_plain = state.owner == Side::Legacy && state.armed.is_none();
+    let actor = control::actor(&args.who);
+    let world = match World::new(config, &context, store.clone(), actor.clone()) {
+        Some(world) => world,
+        None if is_plain => return Ok(None),
+        None => super::world(config, &context, store, actor)?,
+    };
+    // A fence that is not open although the table says so is left of a switch that somebody gave up half.
+    if is_plain && world.fence(Side::Legacy).await.is_ok_and(|fence| fence.is_open()) {
         return Ok(None);
     }
-    let world = world(config, &context, store, control::actor(&args.who))?;
-    if state.armed.is_some() {
-        output.note("a switch is under way: it is given up first, or finished if it is decided");
-        let order = Order { intent: Intent::Abort, force: true };
-        let exit = switch(config, &world, order, output).await?;
-        let now = world.route().await.map_err(|error| port_failure("cannot roll back", &error))?;
-        if now.owner == Side::Legacy {
-            end(world, output).await;
-            return Ok(Some(exit));
-        }
+    if is_plain && world.fence(Side::Legacy).await.is_err() {
+        return Ok(None);
     }
     // On-call must not be stopped by a check that a person may override; what loses data still stops it.
     let order = Order { intent: Intent::Start { to: Side::Legacy }, force: true };
-    let exit = switch(config, &world, order, output).await;
-    end(world, output).await;
-    let exit = exit?;
+    let mut ran = switch(config, &world, order, output).await?;
+    if let (Ending::Unfinished(other), _) = &ran {
+        output.note(&format!("{other} is under way and is given up first"));
+        let abort = Order { intent: Intent::Abort, force: true };
+        drop(switch(config, &world, abort, output).await?);
+        ran = switch(config, &world, order, output).await?;
+    }
+    let exit = tell(world, order, ran, output).await?;
     if exit == Exit::Yes {
         output.note(&format!(
             "reads stay as they are; banyan rollback {context} once more takes them back as well"
@@ -83,51 +87,41 @@ pub(crate) async fn rollback(
     Ok(Some(exit))
 }
 
-/// Waits for the audit's last lines.
-async fn end(world: World<'_>, output: &Output) {
-    let lost = world.written().await;
-    if lost > 0 {
-        output
-            .note(&format!("{lost} steps could not be written to the audit; they are in the log"));
-    }
-}
+/// How a run ended and what it did.
+type Ran = (Ending, Summary);
 
-/// The checks and the steps; nothing is done.
-async fn plan(world: &World<'_>, to: Side, output: &Output) -> Result<Exit, Failure> {
-    let doing = format!("cannot plan the cutover of `{}`", world.context);
-    let seen = observe(world).await;
-    let switch = match seen.stage(None) {
-        Stage::Steady { owner, epoch } if owner == to => {
-            output.line(&format!("{to} owns `{}` already, since epoch {epoch}", world.context));
-            return Ok(Exit::Yes);
-        }
-        Stage::Steady { owner, epoch } => {
-            Switch { from: owner, epoch: seen.next_epoch(), back_to: epoch }
-        }
-        Stage::Announced(switch) | Stage::Closed(switch) | Stage::Decided(switch) => {
-            return Err(unfinished(world, &switch));
-        }
-        Stage::GivenUp(switch) | Stage::Leftover(switch) => return Err(unfinished(world, &switch)),
-        Stage::Unclear => {
-            let why = seen.unreachable.join("; ");
-            return Err(Failure::new("banyan::cutover::unreachable", Exit::Unreachable, doing)
-                .because(why)
-                .hint("fences not installed yet? banyan context fence install CONTEXT --execute"));
-        }
-        Stage::Broken(why) => return Err(broken(world, why)),
+/// The checks and the steps, by the code of a real run on imagined ports; nothing is done.
+async fn plan(
+    config: &Config,
+    world: &World<'_>,
+    to: Side,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    readable(world).await?;
+    let dry = DryRun::new(world);
+    let order = Order { intent: Intent::Start { to }, force: true };
+    let abort = AtomicBool::new(false);
+    let mut steps = Steps(Vec::new());
+    let run = Cutover::new(&dry, config.cutover, order, &abort, &mut steps);
+    let (ending, summary) = run.run().await;
+    let (Ending::Finished(switch) | Ending::GivenUp { switch, reason: GiveUp::NotReady(_) }) =
+        &ending
+    else {
+        return outcome(world, order, &ending, &summary, output).await;
     };
-    let checks = world.preflight(&switch).await.map_err(|error| port_failure(&doing, &error))?;
-    let stops = checks.iter().any(|check| check.verdict >= CheckVerdict::Fail);
-    let forward = Step::ALL.iter().filter(|step| **step < Step::Bar);
+    let stops = summary.checks.iter().any(|check| check.verdict >= CheckVerdict::Fail);
     if output.is_json() {
         let steps: Vec<_> =
-            forward.map(|step| json!({ "step": step, "does": step.explain() })).collect();
-        let data = json!({ "context": world.context, "switch": switch, "ready": !stops, "checks": checks, "steps": steps });
+            steps.0.iter().map(|step| json!({ "step": step, "does": step.explain() })).collect();
+        let data = json!({
+            "context": world.context, "switch": switch, "ready": !stops,
+            "checks": summary.checks, "steps": steps,
+        });
         output.json("banyan.context.cutover.plan/1", &data, &[]);
     } else {
         output.line(&format!("{}: {switch}", world.context));
-        output.lines(&check_rows(&checks, output));
-        for (number, step) in (1..).zip(forward) {
+        output.lines(&check_rows(&summary.checks, output));
+        for (number, step) in (1..).zip(&steps.0) {
             output.line(&format!("{number:>3}. {:<12} {}", step.as_str(), step.explain()));
         }
         output.note("nothing is done yet: add --execute --reason TEXT");
@@ -135,12 +129,37 @@ async fn plan(world: &World<'_>, to: Side, output: &Output) -> Result<Exit, Fail
     Ok(if stops { Exit::Refused } else { Exit::No })
 }
 
+/// The steps of a run in their order.
+struct Steps(Vec<Step>);
+
+impl Watch for Steps {
+    fn notice(&mut self, notice: &Notice) {
+        if let Notice::Begin { step, .. } = notice
+            && !self.0.contains(step)
+        {
+            self.0.push(*step);
+        }
+    }
+}
+
+/// A side that can never be read as it is, such as one without a fence, is told with its remedy.
+async fn readable(world: &World<'_>) -> Result<(), Failure> {
+    for side in Side::ALL {
+        if let Err(error @ PortError::Refused { .. }) = world.fence(side).await {
+            let doing = format!("cannot switch `{}`", world.context);
+            return Err(port_failure(&doing, &error));
+        }
+    }
+    Ok(())
+}
+
 async fn switch(
     config: &Config,
     world: &World<'_>,
     order: Order,
     output: &Output,
-) -> Result<Exit, Failure> {
+) -> Result<Ran, Failure> {
+    readable(world).await?;
     let stop = Stop::listen();
     let abort = Arc::new(AtomicBool::new(false));
     let asked = abort.clone();
@@ -151,9 +170,9 @@ async fn switch(
     });
     let mut lines = Lines { output, context: world.context.to_string(), last: String::new() };
     let run = Cutover::new(world, config.cutover, order, &abort, &mut lines);
-    let (ending, summary) = run.run().await;
+    let ran = run.run().await;
     waiter.abort();
-    tell(world, &ending, &summary, output)
+    Ok(ran)
 }
 
 /// One line per step as it happens, on stderr.
@@ -206,8 +225,25 @@ impl Watch for Lines<'_> {
     }
 }
 
-fn tell(
+/// Says how it ended, and waits for the audit's last lines.
+async fn tell(
+    world: World<'_>,
+    order: Order,
+    (ending, summary): Ran,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let told = outcome(&world, order, &ending, &summary, output).await;
+    let lost = world.written().await;
+    if lost > 0 {
+        output
+            .note(&format!("{lost} steps could not be written to the audit; they are in the log"));
+    }
+    told
+}
+
+async fn outcome(
     world: &World<'_>,
+    order: Order,
     ending: &Ending,
     summary: &Summary,
     output: &Output,
@@ -218,16 +254,18 @@ fn tell(
             finished(world, switch, summary, output);
             Ok(Exit::Yes)
         }
+        Ending::GivenUp { switch, .. } if order.intent == Intent::Abort => {
+            unchanged(
+                world,
+                &format!("{switch} is given up: {} owns `{context}`", switch.from),
+                output,
+            );
+            Ok(Exit::Yes)
+        }
         Ending::GivenUp { switch, reason } => Err(given_up(world, switch, reason, summary)),
         Ending::Nothing { owner, epoch } => {
-            if output.is_json() {
-                let data =
-                    json!({ "context": context, "changed": false, "owner": owner, "epoch": epoch });
-                output.json("banyan.context.cutover/1", &data, &[]);
-            } else {
-                output
-                    .line(&format!("nothing to do: {owner} owns `{context}` since epoch {epoch}"));
-            }
+            let what = format!("nothing to do: {owner} owns `{context}` since epoch {epoch}");
+            unchanged(world, &what, output);
             Ok(Exit::Yes)
         }
         Ending::Unfinished(switch) => Err(unfinished(world, switch)),
@@ -240,27 +278,54 @@ fn tell(
             "banyan context cutover {context} --resume; then banyan rollback {context}"
         ))),
         Ending::Broken(why) => Err(broken(world, why)),
-        Ending::Interrupted { decided, reason, .. } => {
-            let state = match decided {
-                Some(true) => "it is decided: the other side owns the context",
-                Some(false) => "it is not decided: the owner is what it was",
-                None => "whether it is decided is told when both databases answer",
-            };
-            Err(Failure::new(
-                "banyan::cutover::interrupted",
-                Exit::Unreachable,
-                format!("the switch of `{context}` waits for something"),
-            )
-            .because(reason.clone())
-            .because(state)
-            .hint(format!(
-                "banyan context cutover {context} --resume    (from any machine; or --abort)"
-            )))
+        Ending::Interrupted { switch, decided, reason } => {
+            Err(interrupted(world, switch.as_ref(), *decided, reason).await)
         }
         _ => {
             Err(Failure::new("banyan::cutover::unknown", Exit::Bug, "an ending that is not known"))
         }
     }
+}
+
+fn unchanged(world: &World<'_>, what: &str, output: &Output) {
+    if output.is_json() {
+        let data = json!({ "context": world.context, "changed": false, "what": what });
+        output.json("banyan.context.cutover/1", &data, &[]);
+    } else {
+        output.line(what);
+    }
+}
+
+async fn interrupted(
+    world: &World<'_>,
+    switch: Option<&Switch>,
+    decided: Option<bool>,
+    reason: &str,
+) -> Failure {
+    let context = &world.context;
+    let mut state = match decided {
+        Some(true) => "it is decided: the other side owns the context".to_owned(),
+        Some(false) => "it is not decided".to_owned(),
+        None => "whether it is decided is told when both databases answer".to_owned(),
+    };
+    if let (Some(false), Some(from)) = (decided, switch.map(|switch| switch.from)) {
+        let is_closed = world.fence(from).await.is_ok_and(|fence| !fence.is_open());
+        state = if is_closed {
+            format!(
+                "{state}, but {from} is closed: writes of the context are refused until it is finished or given up"
+            )
+        } else {
+            format!("{state}: {from} owns the context as before")
+        };
+    }
+    Failure::new(
+        "banyan::cutover::interrupted",
+        Exit::Unreachable,
+        format!("the switch of `{context}` waits for something"),
+    )
+    .because(reason)
+    .because(state)
+    .hint(format!("banyan context cutover {context} --resume, or --abort"))
 }
 
 fn finished(world: &World<'_>, switch: &Switch, summary: &Summary, output: &Output) {
@@ -276,7 +341,7 @@ fn finished(world: &World<'_>, switch: &Switch, summary: &Summary, output: &Outp
             "epoch": switch.epoch, "hold_ms": hold_ms, "drained_rows": summary.drained_rows,
             "caught_up_rows": summary.caught_up_rows, "verified": summary.verified,
             "in_flight_at_close": summary.in_flight_at_close, "behind": summary.behind,
-            "steps": summary.steps, "not_recorded": summary.not_recorded, "back": back,
+            "steps": summary.steps, "back": back,
         });
         output.json("banyan.context.cutover/1", &data, &[]);
         return;
@@ -308,11 +373,14 @@ fn given_up(world: &World<'_>, switch: &Switch, reason: &GiveUp, summary: &Summa
         format!("the switch of `{context}` was given up; {} still owns it", switch.from),
     )
     .because(reason.to_string());
-    for check in summary.checks.iter().filter(|check| check.verdict >= CheckVerdict::Fail) {
+    // Checks that were overridden are no reason.
+    let failed = |check: &&Check| {
+        matches!(reason, GiveUp::NotReady(_)) && check.verdict >= CheckVerdict::Fail
+    };
+    for check in summary.checks.iter().filter(failed) {
         failure = failure.because(format!("{}: {}", check.name, check.detail));
     }
-    let first = summary.checks.iter().find(|check| check.verdict >= CheckVerdict::Fail);
-    match first {
+    match summary.checks.iter().find(failed) {
         Some(check) => failure.hint(check.remedy.clone()),
         None => failure
             .hint(format!("mend the cause, then: banyan context cutover {context} --execute")),

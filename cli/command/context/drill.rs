@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::output::{Output, Paint};
 use crate::wiring::control;
 use banyan_cutover::{Check, CheckVerdict, Ports as _, Stage, Switch, observe};
+use banyan_domain::Side;
 use serde_json::json;
 use std::time::Instant;
 
@@ -30,6 +31,7 @@ pub(super) async fn run(config: &Config, context: &str, output: &Output) -> Resu
     let started = Instant::now();
     let mut checks = world.preflight(&switch).await.map_err(failed)?;
     if checks.iter().all(|check| check.verdict < CheckVerdict::Never) {
+        // What a run does before it holds anything; it ends by itself when the sync cannot keep up.
         let drained = world.catch_up(&switch, limits.catch_up_max).await.map_err(failed)?;
         let verified = world.verify(&switch, limits.catch_up_max).await.map_err(failed)?;
         let holds = drained.conflicts.is_empty() && verified.equal;
@@ -42,7 +44,7 @@ pub(super) async fn run(config: &Config, context: &str, output: &Output) -> Resu
         };
         checks.push(Check {
             name: format!("data to {}", switch.to()),
-            verdict: if holds { CheckVerdict::Ok } else { CheckVerdict::Fail },
+            verdict: if holds { CheckVerdict::Ok } else { CheckVerdict::Never },
             detail,
             remedy: if holds {
                 String::new()
@@ -51,7 +53,9 @@ pub(super) async fn run(config: &Config, context: &str, output: &Output) -> Resu
             },
         });
     }
-    let ready = checks.iter().all(|check| check.verdict < CheckVerdict::Fail);
+    // What a person may override does not stop a rollback; unequal data does.
+    let stops = if switch.to() == Side::Legacy { CheckVerdict::Never } else { CheckVerdict::Fail };
+    let ready = checks.iter().all(|check| check.verdict < stops);
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if output.is_json() {
         let data = json!({ "context": context, "from": owner, "to": switch.to(), "ready": ready, "elapsed_ms": elapsed_ms, "checks": checks });

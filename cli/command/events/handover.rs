@@ -10,8 +10,8 @@ use crate::wiring::events::{self, StoreRoute};
 use crate::wiring::parity;
 use banyan_domain::{ContextName, Side};
 use banyan_events::forwarder::{
-    self, Begun, Check, ForwarderConfig, Handover, HandoverError, Limits, Operator, Owners as _,
-    preflight,
+    self, Begun, Check, ForwarderConfig, Handover, HandoverError, HandoverStep, Limits, Operator,
+    Owners as _, preflight,
 };
 use banyan_report::GateVerdict;
 use serde_json::json;
@@ -73,14 +73,25 @@ async fn checks(
         checks.push(parity_check(config, settings, context).await?);
     }
     let tables = config.contexts.get(context).is_some_and(|places| !places.databases.is_empty());
+    // Its writes are fenced by a job in both directions, and a handover moves no fence. One that has moved the owner must
+    // end all the same.
+    let fenced = !crate::wiring::cutover::jobs(config, context).is_empty();
+    let moved = status.handovers.iter().any(|row| {
+        let behind = [HandoverStep::Settle, HandoverStep::Seal, HandoverStep::Switch];
+        row.context == context.as_str() && row.target == target && behind.contains(&row.step)
+    });
     checks.push(Check {
         name: "tables",
-        holds: !tables,
-        hard: false,
+        holds: !tables && !fenced,
+        hard: fenced && !moved,
         unknown: false,
-        found: if tables { "the context has tables of its own" } else { "no own tables" }
-            .to_owned(),
-        hint: "its data must move together with its events: that is a cutover, not a handover",
+        found: match (fenced, tables) {
+            (true, _) => "the context has a sync job in both directions",
+            (false, true) => "the context has tables of its own",
+            (false, false) => "no own tables",
+        }
+        .to_owned(),
+        hint: "its data must move together with its events: that is a cutover, not a handover (banyan context cutover)",
     });
     Ok(checks)
 }

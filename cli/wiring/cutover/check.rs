@@ -58,6 +58,18 @@ async fn proxies(world: &World<'_>, checks: &mut Vec<Check>) -> Result<(), PortE
         .filter(|instance| instance.report.applied < newest)
         .map(|instance| instance.report.instance.as_str())
         .collect();
+    let silent: Vec<&str> = all
+        .iter()
+        .filter(|instance| !instance.live)
+        .map(|instance| instance.report.instance.as_str())
+        .collect();
+    let silence =
+        format!("{} died or lost the control store, and did not say goodbye", silent.join(", "));
+    let came = verdict(silent.is_empty(), CheckVerdict::Fail);
+    if came != CheckVerdict::Ok {
+        let remedy = "stop or mend it; a proxy that cannot hear of the switch is fenced, so its clients get 503";
+        checks.push(check("proxies silent", came, silence, remedy));
+    }
     let detail = match (live.len(), behind.is_empty()) {
         (0, _) => "no proxy is running".to_owned(),
         (count, true) => format!("{count} at generation {newest}"),
@@ -222,7 +234,7 @@ async fn emission(
     checks: &mut Vec<Check>,
 ) -> Result<(), PortError> {
     let to = switch.to();
-    let Some(settings) = &world.forwarder else {
+    let Some(settings) = world.forwarder.as_ref().map(forwarder::Remote::config) else {
         let detail = match world.config.events {
             Some(_) => "no forwarder is in the path of its events (tap, or none declared)",
             None => "no [events] section: nobody keeps the two sides' events apart",

@@ -81,6 +81,9 @@ impl Now<'_> {
             (true, true) if age < self.limits.quiet_max => {
                 Next::Wait(Waiting::Quiet { in_flight: route.in_flight })
             }
+            // A client that sends its body for minutes must not stop a rollback: the fence waits for what has begun to write
+            // and refuses the rest.
+            (true, true) if switch.to() == Side::Legacy => Next::Do(Step::Close, switch),
             (true, true) => Next::GiveUp(GiveUp::Busy { in_flight: route.in_flight }),
         }
     }

@@ -58,7 +58,7 @@ pub enum Change {
         epoch: Epoch,
     },
     /// Make a side the owner of a context: its writes and its events move together, and the epoch grows. Ends
-    /// what was armed and held.
+    /// what was armed and held. No freeze stops it: it is decided.
     MoveOwner {
         /// The context.
         context: ContextName,

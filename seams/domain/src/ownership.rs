@@ -87,7 +87,9 @@ pub(crate) fn disarm(
     Ok(true)
 }
 
-/// The same ownership again changes nothing; an older one, or another owner of the same one, is refused.
+/// The same ownership again changes nothing; an older one, or another owner of the same one, is refused. A freeze does
+/// not stop it: the switch is decided and a fence may be open, so to refuse now would leave the writes without a side
+/// that takes them. The way forward is stopped at [`arm`] and [`hold`].
 pub(crate) fn move_owner(
     table: &mut RouteTable,
     catalogue: &Catalogue,
@@ -95,16 +97,9 @@ pub(crate) fn move_owner(
     stamp: &Stamp,
 ) -> Result<bool, Refusal> {
     let Wanted { context, to, epoch } = *wanted;
-    // Legacy gets back what it had: a step back, which no freeze stops.
-    let frozen = table.frozen.as_ref().filter(|_| to == Side::New).map(Refusal::frozen);
     let state = state_of(table, catalogue, context)?;
     if (state.owner, state.epoch) == (to, epoch) {
         return Ok(false);
-    }
-    // An armed cutover was allowed when it began. Here its fence is open already: to refuse now would leave
-    // the writes without a side that takes them.
-    if let Some(refusal) = frozen.filter(|_| state.armed != Some(epoch)) {
-        return Err(refusal);
     }
     if epoch <= state.epoch {
         return Err(stale(context, state, epoch));
@@ -259,6 +254,13 @@ mod tests {
         let held = after(&start(), &[arm(2), hold(2), Change::Freeze]);
         assert!(!go(&held, &hold(2)).unwrap().1.changed);
         assert_eq!(way(&after(&held, &[to(Side::New, 2)])), (Side::New, 2, None));
+    }
+
+    #[test]
+    fn a_decided_switch_moves_the_owner_although_it_was_disarmed_and_frozen() {
+        let disarmed = after(&start(), &[arm(2), hold(2), disarm(2), Change::Freeze]);
+        assert!(matches!(go(&disarmed, &arm(3)), Err(Refusal::Frozen { .. })));
+        assert_eq!(way(&after(&disarmed, &[to(Side::New, 2)])), (Side::New, 2, None));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod owner;
 mod ownership;
 mod quarantine;
 mod read;
+mod remote;
 mod side;
 mod status;
 mod store;
@@ -47,6 +48,7 @@ pub use quarantine::{
     AuditRow, LateEvent, Operator, QuarantineError, Resolution, Selection, resolve,
 };
 pub use read::{Coverage, LogReader, LoggedEvent, Payload};
+pub use remote::Remote;
 pub use status::{
     ContextStatus, ForwarderStatus, HeldAt, RunState, SideStatus, routed_copies, status,
 };

@@ -12,4 +12,4 @@ mod sql;
 pub use memcached::memcached;
 pub use process::{Server, or_skip};
 pub use rabbitmq::{RabbitMq, rabbitmq, rabbitmq_with_management, rabbitmq_with_shovel};
-pub use sql::{mariadb, postgres};
+pub use sql::{mariadb, mariadb_in_zone, postgres};

@@ -104,6 +104,10 @@ impl Cutover<'_> {
         }
         if let Some(wanted) = step.route_move() {
             let done = self.ports.change_route(switch, wanted, self.limits.ack_max).await?;
+            // The lease rule holds only for a proxy that knows of the switch.
+            if matches!(step, Step::Arm | Step::Hold) && !done.missing.is_empty() {
+                return Ok(Outcome::No(GiveUp::Proxies(done.missing)));
+            }
             if step == Step::Route {
                 self.summary.behind.clone_from(&done.missing);
             }

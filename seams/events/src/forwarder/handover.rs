@@ -1,7 +1,8 @@
 //! The handover of a context's emission: the steps that put the markers, and the row that remembers them.
 //!
 //! Owns the order open, route, settle, seal, switch. It exists for a context whose events must move although it has no
-//! tables of its own; a cutover of a context with tables runs the same steps as its own, with [`put`] and [`acted_on`].
+//! tables of its own; a cutover of a context with tables runs the same steps as its own, with [`put`] and [`acted_on`]
+//! (over kept connections: [`super::Remote`]).
 //! What must stay true: each step may be done twice, so whoever comes after a crash goes on at the step that the
 //! row names; before `route` a handover can be given up, after it only be finished or handed back.
 
@@ -9,6 +10,7 @@ mod error;
 mod preflight;
 mod row;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -20,12 +22,13 @@ pub use self::error::{HandoverError, RouteError};
 pub use self::preflight::{Check, preflight};
 pub use self::row::{HandoverStep, HandoverView};
 use self::row::{advance, insert, note, unfinished};
-use super::config::Insertion;
+use super::config::{Insertion, RawPlace};
 use super::marker::{Marker, MarkerKind};
+use super::ownership::Ownership;
 use super::quarantine::Operator;
 use super::store::Store;
 use super::{ForwarderConfig, ForwarderError};
-use crate::broker;
+use crate::broker::{self, Broker};
 
 /// How often a wait looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -122,19 +125,30 @@ pub(super) async fn standing(
     context: &ContextName,
     told: (Side, Epoch),
 ) -> Result<Standing, ForwarderError> {
-    let failed = |error: sqlx::Error| store.failed(&error);
-    let mut conn = store.lock().await;
-    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-    let told = std::collections::BTreeMap::from([(context.clone(), told)]);
-    let known = store.ownerships(&mut tx, &told).await?.remove(context);
-    tx.commit().await.map_err(failed)?;
-    let known = known.ok_or_else(|| failed(sqlx::Error::RowNotFound))?;
+    let known = match store.already_told(context, told).await? {
+        Some(known) => known,
+        None => tell(store, context, told).await?,
+    };
     Ok(Standing {
         owner: known.owner,
         epoch: known.epoch,
         opened: known.opened,
         voided: known.voided,
     })
+}
+
+async fn tell(
+    store: &Store,
+    context: &ContextName,
+    told: (Side, Epoch),
+) -> Result<Ownership, ForwarderError> {
+    let failed = |error: sqlx::Error| store.failed(&error);
+    let mut conn = store.lock().await;
+    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let told = std::collections::BTreeMap::from([(context.clone(), told)]);
+    let known = store.ownerships(&mut tx, &told).await?.remove(context);
+    tx.commit().await.map_err(failed)?;
+    known.ok_or_else(|| failed(sqlx::Error::RowNotFound))
 }
 
 /// Puts a marker straight into a side's raw queue; returns when the broker has it. Putting it again is harmless.
@@ -146,21 +160,45 @@ pub async fn put(
     side: Side,
     marker: &Marker,
 ) -> Result<(), ForwarderError> {
-    let place = format!("raw {side}");
-    let raw = config.raw.get(&side).ok_or_else(|| ForwarderError::Config {
-        reason: format!("the raw place of `{side}` is missing"),
-    })?;
-    let failed = || ForwarderError::broker(place.clone());
-    let broker = broker::connect(&raw.broker).await.map_err(failed())?;
-    // A broker drops what the default exchange cannot deliver, so the queue must be there.
-    let put = match broker.declare(&raw.topology(config.insertion)).await {
-        Ok(()) => broker.publish(marker.message(&raw.queue)).await,
-        Err(error) => Err(error),
-    };
+    let broker = connect(config, side).await?;
+    let put = put_on(&*broker, config, side, marker).await;
     broker.close().await;
-    put.map_err(failed())?;
+    put
+}
+
+/// Connects to the broker of a side's raw queue, which is made if it is not there: a broker drops what the default
+/// exchange cannot deliver.
+pub(super) async fn connect(
+    config: &ForwarderConfig,
+    side: Side,
+) -> Result<Arc<dyn Broker>, ForwarderError> {
+    let raw = raw_place(config, side)?;
+    let failed = || ForwarderError::broker(format!("raw {side}"));
+    let broker = broker::connect(&raw.broker).await.map_err(failed())?;
+    if let Err(error) = broker.declare(&raw.topology(config.insertion)).await {
+        broker.close().await;
+        return Err(failed()(error));
+    }
+    Ok(broker)
+}
+
+pub(super) async fn put_on(
+    broker: &dyn Broker,
+    config: &ForwarderConfig,
+    side: Side,
+    marker: &Marker,
+) -> Result<(), ForwarderError> {
+    let raw = raw_place(config, side)?;
+    let put = broker.publish(marker.message(&raw.queue)).await;
+    put.map_err(ForwarderError::broker(format!("raw {side}")))?;
     tracing::info!(%side, %marker, "a marker was put into a raw queue");
     Ok(())
+}
+
+fn raw_place(config: &ForwarderConfig, side: Side) -> Result<&RawPlace, ForwarderError> {
+    config.raw.get(&side).ok_or_else(|| ForwarderError::Config {
+        reason: format!("the raw place of `{side}` is missing"),
+    })
 }
 
 /// A handover under way.

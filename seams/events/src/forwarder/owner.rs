@@ -16,6 +16,8 @@ use super::store::{Store, now_ms};
 
 const OWNER: &str = "SELECT owner, epoch, opened, sealed_legacy, sealed_new, voided
     FROM forwarder_owner WHERE context = ?1";
+const TOLD_OWNER: &str = "SELECT owner, epoch, opened, sealed_legacy, sealed_new, voided
+    FROM forwarder_owner WHERE context = ?1 AND told_epoch = ?2";
 const SET_OWNER: &str =
     "INSERT INTO forwarder_owner (context, owner, epoch, opened, sealed_legacy, sealed_new,
         voided, told_epoch, since_ms)
@@ -127,6 +129,22 @@ impl Store {
         Ok(now.is_none_or(|now| now.meet(side, marker.kind, marker.epoch) == MarkerEffect::Hold))
     }
 
+    /// The ownership acted on, if this was told before: then nothing is to be written, and nobody waited for.
+    pub(super) async fn already_told(
+        &self,
+        context: &ContextName,
+        told: (Side, Epoch),
+    ) -> Result<Option<Ownership>, ForwarderError> {
+        let known = sqlx::query_as(TOLD_OWNER)
+            .bind(context.as_str())
+            .bind(number(told.1))
+            .fetch_optional(&mut *self.lock().await)
+            .await
+            .and_then(|row| row.map(ownership).transpose());
+        let known = known.map_err(|error| self.failed(&error))?;
+        Ok(known.filter(|known| known.check_told(told.0, told.1).is_ok()))
+    }
+
     /// The ownership acted on, for whoever leads a handover.
     pub(super) async fn acted_on(
         &self,
@@ -146,17 +164,20 @@ async fn read_owner(
 ) -> Result<Option<Ownership>, sqlx::Error> {
     let row: Option<OwnerRow> =
         sqlx::query_as(OWNER).bind(context.as_str()).fetch_optional(conn).await?;
-    let Some((owner, epoch, opened, legacy, new, voided)) = row else { return Ok(None) };
-    let Some(owner) = Side::from_word(&owner) else {
-        return Err(sqlx::Error::Protocol(format!("`{owner}` is no side")));
-    };
-    Ok(Some(Ownership {
+    row.map(ownership).transpose()
+}
+
+fn ownership(row: OwnerRow) -> Result<Ownership, sqlx::Error> {
+    let (owner, epoch, opened, legacy, new, voided) = row;
+    let owner = Side::from_word(&owner)
+        .ok_or_else(|| sqlx::Error::Protocol(format!("`{owner}` is no side")))?;
+    Ok(Ownership {
         owner,
         epoch: Epoch(epoch.unsigned_abs()),
         opened,
         sealed: Sealed { legacy, new },
         voided: Epoch(voided.unsigned_abs()),
-    }))
+    })
 }
 
 async fn write_owner(
