@@ -327,6 +327,10 @@ impl Ports for World<'_> {
             comparisons.push(compared.map_err(|error| sync_error(to, &error))?);
         }
         *self.comparisons.lock().await = comparisons;
+        for side in Side::ALL {
+            let warm = self.fence_of(side).warm_up().await;
+            warm.map_err(|error| sync_error(side, &error))?;
+        }
         if let Some(forwarder) = &self.forwarder
             && let Err(error) = forwarder.connect(to).await
         {

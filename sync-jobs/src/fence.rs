@@ -42,6 +42,8 @@ pub struct ContextFence {
     tables: Vec<String>,
     /// A connection that is kept for the next reading: a switch reads often while clients wait.
     kept: Arc<Mutex<Option<Connection>>>,
+    /// Another one, for what a switch changes meanwhile.
+    spare: Arc<Mutex<Option<Connection>>>,
 }
 
 /// What became of a move of the fence row.
@@ -82,7 +84,8 @@ impl ContextFence {
             tables.extend(spec.tables_to(side).map(|table| table.name.clone()));
         }
         let tables = tables.into_iter().collect();
-        Self { context: context.clone(), side, urls, tables, kept: Arc::default() }
+        let (kept, spare) = Default::default();
+        Self { context: context.clone(), side, urls, tables, kept, spare }
     }
 
     /// The side.
@@ -158,8 +161,9 @@ impl ContextFence {
     /// No connection.
     pub async fn read(&self) -> Result<Option<Fence>, SyncError> {
         let mut kept = self.kept.lock().await;
+        // Over a kept connection the table was seen before.
         if let Some(mut at) = kept.take()
-            && let Ok(fence) = self.row(&mut at).await
+            && let Ok(fence) = self.known_row(&mut at).await
         {
             *kept = Some(at);
             return Ok(fence);
@@ -167,8 +171,20 @@ impl ContextFence {
         // None was kept, or it died meanwhile.
         let mut at = self.connect().await?;
         let fence = self.row(&mut at).await?;
-        *kept = Some(at);
+        if fence.is_some() {
+            *kept = Some(at);
+        }
         Ok(fence)
+    }
+
+    /// Connects for what comes while clients wait.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn warm_up(&self) -> Result<(), SyncError> {
+        let at = self.borrow().await?;
+        self.give_back(at).await;
+        Ok(())
     }
 
     /// Moves the row, in a transaction of its own. Waits at most `wait` (whole seconds on MariaDB/MySQL) for transactions that
@@ -177,11 +193,12 @@ impl ContextFence {
     /// # Errors
     /// [`SyncError::NotInstalled`] without a row, no connection, a lost answer: then the row says what happened.
     pub async fn change(&self, wanted: Move, wait: Duration) -> Result<FenceMoved, SyncError> {
-        let mut at = self.connect().await?;
+        let mut at = self.borrow().await?;
         match block::change(self, &mut at, wanted, wait).await? {
             block::Changed::Blocked(by) => Ok(FenceMoved::Blocked { by }),
             block::Changed::Rows(rows) => {
                 let found = self.row(&mut at).await?.ok_or_else(|| self.not_enrolled())?;
+                self.give_back(at).await;
                 Ok(if rows == 0 {
                     FenceMoved::NotApplicable(found)
                 } else {
@@ -219,10 +236,32 @@ impl ContextFence {
         Connection::open(&self.urls, self.side).await
     }
 
+    /// The spare connection, if it still answers, else a new one. Who ends without an error gives it back.
+    async fn borrow(&self) -> Result<Connection, SyncError> {
+        let spare = self.spare.lock().await.take();
+        if let Some(mut at) = spare
+            && at.integer("see whether the connection lives", "SELECT 1".to_owned()).await.is_ok()
+        {
+            return Ok(at);
+        }
+        self.connect().await
+    }
+
+    async fn give_back(&self, at: Connection) {
+        // On SQLite it is opened in no time, and the wait for locks that it was given would stay.
+        if at.engine() != Engine::Sqlite {
+            *self.spare.lock().await = Some(at);
+        }
+    }
+
     async fn row(&self, at: &mut Connection) -> Result<Option<Fence>, SyncError> {
         if !exists(at, sql::OWNER_TABLE).await? {
             return Ok(None);
         }
+        self.known_row(at).await
+    }
+
+    async fn known_row(&self, at: &mut Connection) -> Result<Option<Fence>, SyncError> {
         let rows = at.rows("read the fence", sql::read(&self.context)).await?;
         rows.first().map(|row| parse(self.side, row)).transpose()
     }

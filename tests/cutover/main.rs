@@ -2,6 +2,7 @@
 //!
 //! `BANYAN_SWITCHES=50 cargo test --test cutover servers -- --nocapture` is the long form on MariaDB, Postgres and RabbitMQ;
 //! `BANYAN_CRASHES=all cargo test --test cutover crash -- --nocapture` kills the coordinator, every part and every server at every step.
+//! Of a release build: `cargo build --release`, then the same with `BANYAN_TEST_BINARY=$PWD/target/release/banyan`.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

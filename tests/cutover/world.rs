@@ -158,7 +158,9 @@ impl World {
         let mut words = match part {
             "mothership" => {
                 let mut words = app(part, monolith, &self.places.legacy);
-                words.extend(["--users", USERS, "--messages", "3000"].map(str::to_owned));
+                let messages =
+                    std::env::var("BANYAN_MESSAGES").unwrap_or_else(|_| "3000".to_owned());
+                words.extend(["--users", USERS, "--messages", &messages].map(str::to_owned));
                 words
             }
             "messages" => app(part, service, &self.places.new),

@@ -45,7 +45,10 @@ impl Folder {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_banyan"));
+        // Another build of it, for measurements.
+        let binary = std::env::var_os("BANYAN_TEST_BINARY");
+        let mut command =
+            Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_banyan").into()));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
         command.env("NO_COLOR", "1").env("USER", "tester").env("COLUMNS", "100");
         for name in ["BANYAN_CONFIG", "BANYAN_LOG", "BANYAN_AS", "SUDO_USER"] {

@@ -46,12 +46,13 @@ impl ContextFence {
     /// # Errors
     /// A column that counts nothing, named; no connection.
     pub async fn next_ids(&self, columns: &[&str]) -> Result<Vec<i64>, SyncError> {
-        let mut at = self.connect().await?;
+        let mut at = self.borrow().await?;
         let mut next = Vec::with_capacity(columns.len());
         for column in columns {
             let (counter, free) = self.next_id(&mut at, column).await?;
             next.push(counter.max(free));
         }
+        self.give_back(at).await;
         Ok(next)
     }
 
@@ -60,7 +61,7 @@ impl ContextFence {
     /// # Errors
     /// A column that counts nothing, named; no connection; a table that others keep locked.
     pub async fn raise(&self, wanted: &[(&str, i64)]) -> Result<Vec<Raised>, SyncError> {
-        let mut at = self.connect().await?;
+        let mut at = self.borrow().await?;
         let mut raised = Vec::with_capacity(wanted.len());
         for (column, least) in wanted {
             let (before, free) = self.next_id(&mut at, column).await?;
@@ -74,6 +75,7 @@ impl ContextFence {
             }
             raised.push(Raised { column: (*column).to_owned(), before, now: before.max(least) });
         }
+        self.give_back(at).await;
         Ok(raised)
     }
 

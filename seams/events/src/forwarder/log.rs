@@ -44,8 +44,11 @@ const MARK_SENT: &str = "INSERT INTO forwarder_sent (context, events, last_ms)
 const COUNT: &str = "INSERT INTO forwarder_counter (context, side, decision, events)
     VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT (context, side, decision) DO UPDATE SET events = events + excluded.events";
+/// Rows are decided in the order of their ids, so the first young one ends the search: nothing writes meanwhile.
 const TRIM: &str = "DELETE FROM forwarder_log WHERE id IN (SELECT id FROM forwarder_log
-    WHERE (id <= (SELECT MAX(id) FROM forwarder_log) - ?1 OR decided_ms < ?2)
+    WHERE id < MAX((SELECT MAX(id) FROM forwarder_log) - ?1 + 1, COALESCE(
+            (SELECT id FROM forwarder_log WHERE decided_ms >= ?2 ORDER BY id LIMIT 1),
+            (SELECT MAX(id) FROM forwarder_log) + 1))
         AND (forwarded_ms IS NOT NULL OR decision IN ('mute', 'dup') OR resolution = 'dropped')
     ORDER BY id LIMIT ?3)";
 const LATE_WAITING: &str = "SELECT COUNT(*) FROM forwarder_log
