@@ -12,6 +12,7 @@ mod halt;
 
 use self::audit::Line;
 use self::compare::{catch_up, compare};
+use self::drain::Until;
 use self::error::{events_error, store_error, sync_error, timed_out};
 use self::halt::Halt;
 use super::{control, events};
@@ -30,8 +31,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-/// Under constant writes some marks always wait; so few are moved within the hold.
-const FEW_MARKS: u64 = 100;
 /// Differing aggregates and conflicts that are named at most.
 const NAMED_MAX: usize = 5;
 
@@ -308,9 +307,9 @@ impl Ports for World<'_> {
     async fn catch_up(&self, switch: &Switch, within: Duration) -> Result<Drained, PortError> {
         let end = Instant::now() + within;
         let to = switch.to();
-        let drained = self.settle(to, end, FEW_MARKS).await?;
+        let drained = self.settle(to, end, Until::Nearly).await?;
         // Clients would be held for what cannot end in time.
-        if drained.pending > FEW_MARKS && drained.conflicts.is_empty() {
+        if drained.pending > Until::Nearly.few(within) && drained.conflicts.is_empty() {
             let waiting_for =
                 format!("the sync: {} marks wait (banyan sync list)", drained.pending);
             return Err(timed_out("catching up".to_owned(), within, &waiting_for));
@@ -340,7 +339,7 @@ impl Ports for World<'_> {
     }
 
     async fn drain(&self, switch: &Switch, within: Duration) -> Result<Drained, PortError> {
-        self.settle(switch.to(), Instant::now() + within, 0).await
+        self.settle(switch.to(), Instant::now() + within, Until::Drained).await
     }
 
     async fn verify(&self, switch: &Switch, within: Duration) -> Result<Verified, PortError> {
