@@ -3,7 +3,6 @@
 use crate::ledger;
 use crate::support::wait_until;
 use crate::world::{Machines, Places, World};
-use banyan_test_servers::{mariadb, or_skip, postgres, rabbitmq};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -39,13 +38,9 @@ async fn embedded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers() {
-    let (Some(legacy), Some(new), Some(broker)) =
-        (or_skip(mariadb()), or_skip(postgres()), or_skip(rabbitmq()))
-    else {
-        return;
-    };
+    let Some(machines) = Machines::start() else { return };
     let (plan, random) = plan(&[PARTS.as_slice(), &SERVERS].concat(), 4);
-    crashes(World::start_on(Machines { legacy, new, broker }).await, &plan, random).await;
+    crashes(World::start_on(machines).await, &plan, random).await;
 }
 
 /// One death: at the end of which step, who, and whether the coordinator dies too.

@@ -1,8 +1,7 @@
 //! Switches there and back, again and again, under writes through two proxies.
 
 use crate::ledger;
-use crate::world::{Places, World, on_servers};
-use banyan_test_servers::{mariadb, or_skip, postgres, rabbitmq};
+use crate::world::{Machines, Places, World};
 
 fn from_env(name: &str, default: u32) -> u32 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -15,17 +14,9 @@ async fn embedded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers() {
-    let (Some(legacy), Some(new), Some(broker)) =
-        (or_skip(mariadb()), or_skip(postgres()), or_skip(rabbitmq()))
-    else {
-        return;
-    };
-    there_and_back(
-        on_servers(&legacy, &new, &broker),
-        from_env("BANYAN_SWITCHES", 3),
-        from_env("BANYAN_RATE", 150),
-    )
-    .await;
+    let Some(machines) = Machines::start() else { return };
+    there_and_back(machines.places(), from_env("BANYAN_SWITCHES", 3), from_env("BANYAN_RATE", 150))
+        .await;
 }
 
 /// `switches` changes of the owner; the writes go on all the time.

@@ -2,7 +2,7 @@
 
 use crate::support::{Folder, Running, free_port, wait_until};
 use banyan_events::broker::{self, ExchangeKind, Message, QueueOptions, Topology};
-use banyan_test_servers::{RabbitMq, Server};
+use banyan_test_servers::{RabbitMq, Server, mariadb, or_skip, postgres, rabbitmq};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Output;
@@ -34,12 +34,22 @@ pub(crate) struct World {
 
 /// The servers of a world, that die as well.
 pub(crate) struct Machines {
-    pub(crate) legacy: Server,
-    pub(crate) new: Server,
-    pub(crate) broker: RabbitMq,
+    legacy: Server,
+    new: Server,
+    broker: RabbitMq,
 }
 
 impl Machines {
+    /// New ones; nothing where one is absent.
+    pub(crate) fn start() -> Option<Self> {
+        let (legacy, new) = (or_skip(mariadb())?, or_skip(postgres())?);
+        Some(Self { legacy, new, broker: or_skip(rabbitmq())? })
+    }
+
+    pub(crate) fn places(&self) -> Places {
+        Places { broker: self.broker.fresh_url(), ..on_databases(&self.legacy, &self.new) }
+    }
+
     fn server(&mut self, name: &str) -> Option<&mut Server> {
         match name {
             "legacy-db" => Some(&mut self.legacy),
@@ -73,8 +83,7 @@ impl Places {
 impl World {
     /// The same on servers of its own, that can be killed.
     pub(crate) async fn start_on(machines: Machines) -> Self {
-        let places = on_servers(&machines.legacy, &machines.new, &machines.broker);
-        let mut world = Self::start(places).await;
+        let mut world = Self::start(machines.places()).await;
         world.machines = Some(machines);
         world
     }
@@ -332,11 +341,6 @@ fn read(message: &Message) -> Public {
         subject: body["subject"]["id"].as_i64().unwrap_or_default(),
         request: body["request_id"].as_str().unwrap_or_default().to_owned(),
     }
-}
-
-/// Fresh databases on these servers.
-pub(crate) fn on_servers(legacy: &Server, new: &Server, broker: &RabbitMq) -> Places {
-    Places { broker: broker.fresh_url(), ..on_databases(legacy, new) }
 }
 
 /// Fresh databases on these servers, with the embedded broker.

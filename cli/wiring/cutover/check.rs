@@ -252,6 +252,8 @@ async fn emission(
     let status = status.map_err(|error| super::events_error(&error))?;
     for found in forwarder::preflight(&status, &world.context, to) {
         let otherwise = match (found.hard, found.name) {
+            // It waits for markers that are put already, of the last switch say: events come later, none is lost.
+            (true, "raw queue") => CheckVerdict::Fail,
             (true, _) => CheckVerdict::Never,
             // Under traffic something is always on its way, and the switch waits for its markers anyway.
             (false, "lag") => CheckVerdict::Warn,
