@@ -63,10 +63,7 @@ pub(crate) async fn rollback(
         None => super::world(config, &context, store, actor)?,
     };
     // A fence that is not open although the table says so is left of a switch that somebody gave up half.
-    if is_plain && world.fence(Side::Legacy).await.is_ok_and(|fence| fence.is_open()) {
-        return Ok(None);
-    }
-    if is_plain && world.fence(Side::Legacy).await.is_err() {
+    if is_plain && world.fence(Side::Legacy).await.ok().is_none_or(|fence| fence.is_open()) {
         return Ok(None);
     }
     // On-call must not be stopped by a check that a person may override; what loses data still stops it.

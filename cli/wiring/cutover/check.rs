@@ -260,7 +260,14 @@ async fn emission(
             (false, _) => CheckVerdict::Fail,
         };
         let came = if found.unknown { CheckVerdict::Warn } else { verdict(found.holds, otherwise) };
-        checks.push(check(format!("events {}", found.name), came, found.found, found.hint));
+        let remedy = match found.name {
+            "raw queue" => format!(
+                "wait until the forwarder has passed it; if it does not: banyan context cutover {} --resume",
+                world.context
+            ),
+            _ => found.hint.to_owned(),
+        };
+        checks.push(check(format!("events {}", found.name), came, found.found, remedy));
     }
     if to == Side::New {
         let (came, detail) = match parity::standing(world.config, settings, &world.context).await {

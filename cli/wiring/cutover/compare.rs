@@ -11,12 +11,15 @@ const FEW_ROOTS: u64 = 50;
 pub(super) async fn catch_up(job: &Job) -> Result<Comparison, SyncError> {
     let options = VerifyOptions { since_clean: true, windows: 1, ..VerifyOptions::default() };
     let mut comparison = job.comparison(options).await?;
+    let mut was_full = false;
     // Each round looks only at what changed during the one before.
     for _ in 0..ROUNDS {
         let report = comparison.run().await?;
-        if report.full_pass_needed.is_some() {
+        let needs_full = report.full_pass_needed.is_some();
+        if needs_full && !was_full {
+            was_full = true;
             job.verify(VerifyOptions::default()).await?;
-        } else if report.checked < FEW_ROOTS {
+        } else if needs_full || report.checked < FEW_ROOTS {
             break;
         }
     }
