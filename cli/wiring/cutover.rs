@@ -25,7 +25,9 @@ use banyan_cutover::{
 };
 use banyan_domain::{Actor, Change, ContextName, Epoch, Side};
 use banyan_events::forwarder::{self, Insertion};
-use banyan_sync_jobs::{Comparison, ContextFence, FenceMoved, Job, JobWatch, SequencePair};
+use banyan_sync_jobs::{
+    Comparison, ContextFence, FenceMoved, FirstWay, IdCounter, Job, JobWatch, SequencePair,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc};
@@ -52,8 +54,8 @@ pub(crate) struct World<'a> {
     looks: Mutex<Vec<JobWatch>>,
     /// The comparisons of the direction that was caught up, kept while clients wait.
     comparisons: Mutex<Vec<Comparison>>,
-    /// How often a listing of each way back had been asked for when both sides were proved equal; empty before.
-    proved: Mutex<Vec<i64>>,
+    /// The ways back that never ran, and whether both sides were proved equal since.
+    way_back: Mutex<(Vec<FirstWay>, bool)>,
     /// Lines on their way to the audit.
     audit: mpsc::UnboundedSender<Line>,
     written: Mutex<Option<JoinHandle<u32>>>,
@@ -95,7 +97,7 @@ impl<'a> World<'a> {
             forwarder,
             looks: Mutex::default(),
             comparisons: Mutex::default(),
-            proved: Mutex::default(),
+            way_back: Mutex::default(),
             halt: Halt::from_env(),
         })
     }
@@ -134,18 +136,18 @@ impl<'a> World<'a> {
 
     /// Before the owner is named, so before anybody syncs the other way: both sides were proved equal by this run and the new
     /// owner's triggers mark every change since, so the way back has nothing to copy. Without it, it copies; that is all.
-    async fn note_way_back(&self, switch: &Switch) {
-        let proved = std::mem::take(&mut *self.proved.lock().await);
-        let Ok(jobs) = self.open(switch.from) else { return };
-        for (job, relists) in jobs.iter().zip(proved) {
-            match job.take_as_copied(relists).await {
+    async fn note_way_back(&self) {
+        let (first, proved) = std::mem::take(&mut *self.way_back.lock().await);
+        for way in first.into_iter().filter(|_| proved) {
+            let job = way.name().to_owned();
+            match way.take_as_copied().await {
                 Ok(true) => {}
                 Ok(false) => {
-                    tracing::info!(job = job.name(), "the way back has run before, or copies anew");
+                    tracing::info!(job, "the way back has begun meanwhile, or copies anew");
                 }
                 Err(error) => {
                     let error = error.chain();
-                    tracing::warn!(job = job.name(), error, "the way back copies anew");
+                    tracing::warn!(job, error, "the way back copies anew");
                 }
             }
         }
@@ -284,7 +286,7 @@ impl Ports for World<'_> {
     ) -> Result<Acknowledged, PortError> {
         let (context, epoch) = (self.context.clone(), switch.epoch);
         if wanted == RouteMove::MoveOwner {
-            self.note_way_back(switch).await;
+            self.note_way_back().await;
         }
         let generation = self
             .change(match wanted {
@@ -326,6 +328,12 @@ impl Ports for World<'_> {
             comparisons.push(compared.map_err(|error| sync_error(to, &error))?);
         }
         *self.comparisons.lock().await = comparisons;
+        let mut first = Vec::new();
+        for job in self.open(switch.from)? {
+            let found = job.first_way().await;
+            first.extend(found.map_err(|error| sync_error(switch.from, &error))?);
+        }
+        *self.way_back.lock().await = (first, false);
         for side in Side::ALL {
             let warm = self.fence_of(side).warm_up().await;
             warm.map_err(|error| sync_error(side, &error))?;
@@ -362,25 +370,22 @@ impl Ports for World<'_> {
             let differing = report.differing.iter().map(|found| found.key.clone());
             verified.differing.extend(differing.chain(report.hot_unverified).take(NAMED_MAX));
         }
-        if verified.equal {
-            let mut relists = Vec::new();
-            for job in self.open(switch.from)? {
-                let asked = job.relists().await.map_err(|error| sync_error(switch.from, &error))?;
-                relists.push(asked);
-            }
-            *self.proved.lock().await = relists;
-        }
+        self.way_back.lock().await.1 = verified.equal;
         Ok(verified)
     }
 
     async fn raise_sequences(&self, switch: &Switch) -> Result<u64, PortError> {
         let from: Vec<&str> = self.sequences.iter().map(|pair| pair.of(switch.from)).collect();
         let to: Vec<&str> = self.sequences.iter().map(|pair| pair.of(switch.to())).collect();
+        let (source, target) = (self.fence_of(switch.from), self.fence_of(switch.to()));
         let raise = async {
-            let next = self.fence_of(switch.from).next_ids(&from).await;
-            let next = next.map_err(|error| sync_error(switch.from, &error))?;
-            let wanted: Vec<(&str, i64)> = to.into_iter().zip(next).collect();
-            let raised = self.fence_of(switch.to()).raise(&wanted).await;
+            let (given, counters) =
+                futures_util::join!(source.id_counters(&from), target.id_counters(&to));
+            let given = given.map_err(|error| sync_error(switch.from, &error))?;
+            let counters = counters.map_err(|error| sync_error(switch.to(), &error))?;
+            let least = given.iter().map(IdCounter::next);
+            let wanted: Vec<_> = counters.into_iter().zip(least).collect();
+            let raised = target.raise(&wanted).await;
             raised.map_err(|error| sync_error(switch.to(), &error))
         };
         let raised = self.while_held("raising id counters", Box::pin(raise)).await?;

@@ -31,7 +31,7 @@ use crate::spec::JobSpec;
 use crate::url::SideUrls;
 
 pub(crate) use ddl::{SQLITE_TAG_DDL as TAG_DDL, SQLITE_TAG_TABLE as TAG_TABLE};
-pub use sequence::{Raised, SequencePair};
+pub use sequence::{IdCounter, Raised, SequencePair};
 
 /// The fence of one context on one side.
 #[derive(Clone)]

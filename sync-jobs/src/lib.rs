@@ -62,7 +62,7 @@ pub use control::Orders;
 pub use dialect::Engine;
 pub use doctor::{DoctorCheck, DoctorOptions, DoctorReport, Finding};
 pub use error::SyncError;
-pub use fence::{ContextFence, FenceMoved, FenceStatus, Raised, SequencePair};
+pub use fence::{ContextFence, FenceMoved, FenceStatus, IdCounter, Raised, SequencePair};
 pub use install::{InstallReport, UninstallReport};
 pub use job::{Job, Ports};
 pub use operate::{CacheHook, LagQuery, Operate, SideThrottle, Throttle};
@@ -83,7 +83,7 @@ pub use spec::{
 pub use status::{JobStatus, SlotStatus};
 pub use url::SideUrls;
 pub use verify::{Comparison, HashedHere, KeyDiff, VerifyOptions, VerifyReport};
-pub use watch::{JobLook, JobWatch};
+pub use watch::{FirstWay, JobLook, JobWatch};
 
 pub use banyan_domain::Side;
 pub use banyan_engine::{

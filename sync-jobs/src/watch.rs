@@ -48,19 +48,47 @@ impl Job {
         Ok(JobWatch { job: self.clone(), source, target })
     }
 
-    /// Says that the target equals the source now, so that the first run of this direction need not copy, nor the first verify
-    /// compare, everything. Right only where a verify of the other direction has just proved it and the source's triggers mark
-    /// every change since: what the new owner never touched is then what the target itself had. `relists` is what
-    /// [`Job::relists`] said before that proof: a listing that was asked for since is not skipped.
+    /// What is needed to say later that this direction need not copy; `None` when it has run before. It connects now, because
+    /// clients may wait when it is said.
     ///
     /// # Errors
     /// No connection, or a job that is not installed.
-    pub async fn take_as_copied(&self, relists: i64) -> Result<bool, SyncError> {
+    pub async fn first_way(&self) -> Result<Option<FirstWay>, SyncError> {
         let job = &self.inner;
         let mut target = job.connect_target().await?;
+        let state = job.state.load(&mut target).await?.ok_or_else(|| job.state.missing())?;
+        let is_first = state.phase == Phase::List && state.roots_done == 0;
+        let job = self.clone();
+        Ok(is_first.then_some(FirstWay { job, target, relists: state.relists }))
+    }
+}
+
+/// A direction that never ran, toward a side that may be proved equal to its source before it does.
+pub struct FirstWay {
+    job: Job,
+    target: Connection,
+    /// How often a listing had been asked for, also by whoever replaced triggers that may have missed changes.
+    relists: i64,
+}
+
+impl FirstWay {
+    /// The job.
+    pub fn name(&self) -> &str {
+        self.job.name()
+    }
+
+    /// Says that the target equals the source now, so that the first run of this direction need not copy, nor the first verify
+    /// compare, everything. Right only where a verify of the other direction has just proved it, begun after
+    /// [`Job::first_way`], and the source's triggers mark every change since: what the new owner never touched is then what the
+    /// target itself had. Answers whether it was still the first run; a listing that was asked for since is not skipped.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn take_as_copied(mut self) -> Result<bool, SyncError> {
+        let (job, target) = (&self.job.inner, &mut self.target);
         // From here on every apply is remembered; one that came before makes the update below find nothing.
-        let pass = clean::begin(job, &mut target).await?;
-        let ours = job.state.is_ours();
+        let pass = clean::begin(job, target).await?;
+        let (ours, relists) = (job.state.is_ours(), self.relists);
         // Counted as a listing, so that one that has just begun does not put its end over this.
         let sql = format!(
             "UPDATE by_state SET phase = 'drain', cursor_key = NULL, relists = relists + 1 WHERE {ours} \
@@ -68,22 +96,11 @@ impl Job {
         );
         let is_first = target.run("take the target as copied", &sql).await? == 1;
         if is_first {
-            clean::end(job, &mut target, pass, &[]).await?;
+            clean::end(job, target, pass, &[]).await?;
         } else {
-            clean::end_unclean(job, &mut target, pass).await?;
+            clean::end_unclean(job, target, pass).await?;
         }
         Ok(is_first)
-    }
-
-    /// How often a listing of this direction was asked for, also by whoever replaced triggers that may have missed changes.
-    ///
-    /// # Errors
-    /// No connection, or a job that is not installed.
-    pub async fn relists(&self) -> Result<i64, SyncError> {
-        let job = &self.inner;
-        let mut target = job.connect_target().await?;
-        let state = job.state.load(&mut target).await?.ok_or_else(|| job.state.missing())?;
-        Ok(state.relists)
     }
 }
 

@@ -36,8 +36,7 @@ fn entries(world: &World) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Every acknowledged write is on the owner's side; the event of each new or edited message is public, in the order of its
-/// message. Says how many came more than once, which is allowed only where somebody died.
+/// Every acknowledged write is on the owner's side; the event of each is public, in the order of its message. Says how many came more than once, which is allowed only where somebody died.
 pub(crate) async fn check(world: &World) -> Checked {
     let entries = entries(world);
     let events = world.public().await;
@@ -67,7 +66,7 @@ pub(crate) async fn check(world: &World) -> Checked {
             assert!(found.hidden_for.contains(user), "message {id} is back for {user} on {owner}");
         }
     }
-    let repeated = check_events(&entries, &events);
+    let repeated = check_events(&entries, &events, &world.read_before);
     Checked { writes: entries.len(), events: events.len(), repeated, unanswered: unanswered.len() }
 }
 
@@ -84,8 +83,8 @@ fn edited_without_an_answer(entries: &[Value], events: &[Public]) -> HashSet<i64
         .collect()
 }
 
-/// Creates and edits always make an event; the others only if they changed something.
-fn check_events(entries: &[Value], events: &[Public]) -> usize {
+/// Each acknowledged write has its event; that a message is read is told once, by whoever reads it first.
+fn check_events(entries: &[Value], events: &[Public], read_before: &HashSet<i64>) -> usize {
     let mut by_id: HashMap<&str, usize> = HashMap::new();
     let mut first: Vec<&Public> = Vec::new();
     for event in events {
@@ -101,13 +100,24 @@ fn check_events(entries: &[Value], events: &[Public]) -> usize {
         by_act.entry((&event.request, &event.kind)).or_default().push(event.subject);
         order.entry(event.subject).or_default().push((&event.kind, &event.request));
     }
+    let mut reads: HashMap<i64, usize> = HashMap::new();
+    for event in first.iter().filter(|event| event.kind == "message.read") {
+        *reads.entry(event.subject).or_default() += 1;
+    }
     let mut edits: HashMap<i64, Vec<&str>> = HashMap::new();
     for entry in entries {
         let (id, request) = (entry["id"].as_i64().unwrap(), entry["request_id"].as_str().unwrap());
         let kind = match entry["kind"].as_str().unwrap() {
             "messages.create" => "message.sent",
             "messages.update" => "message.edited",
-            _ => continue,
+            // Who hides it twice is told that it is not there.
+            "messages.delete" => "message.deleted",
+            _ => {
+                let told = reads.get(&id).copied().unwrap_or(0);
+                let wanted = usize::from(!read_before.contains(&id));
+                assert_eq!(told, wanted, "message.read of message {id}, request {request}");
+                continue;
+            }
         };
         let found = by_act.get(&(request, kind));
         assert_eq!(found, Some(&vec![id]), "{kind} of message {id}, request {request}");
@@ -129,6 +139,12 @@ fn check_events(entries: &[Value], events: &[Public]) -> usize {
         }
     }
     events.len() - first.len()
+}
+
+/// Messages that are read already.
+pub(crate) async fn read_messages(world: &World) -> HashSet<i64> {
+    let found = messages(world, "legacy").await;
+    found.into_iter().filter(|(_, found)| found.is_read).map(|(id, _)| id).collect()
 }
 
 const LEGACY: &str = "SELECT m.id, m.body, r.read_at IS NOT NULL, m.sender_id, m.recipient_id,

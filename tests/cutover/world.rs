@@ -1,10 +1,11 @@
 //! Monolith, service, two proxies, sync, forwarder and traffic, each a process of its own, on any servers.
 
+use crate::ledger;
 use crate::support::{Folder, Running, free_port, wait_until};
 use banyan_events::broker::{self, ExchangeKind, Message, QueueOptions, Topology};
 use banyan_test_servers::{RabbitMq, Server, mariadb, or_skip, postgres, rabbitmq};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::process::Output;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct World {
     ports: [u16; 6],
     broker: String,
     machines: Option<Machines>,
+    /// Messages that were read before anybody wrote.
+    pub(crate) read_before: HashSet<i64>,
 }
 
 /// The servers of a world, that die as well.
@@ -124,10 +127,18 @@ impl World {
             .queue(WATCHER, queue)
             .bind(WATCHER, "public-events", "message.*");
         watcher.declare(&topology).await.unwrap();
-        let mut world =
-            Self { folder, places, parts: BTreeMap::new(), ports, broker: url, machines: None };
+        let mut world = Self {
+            folder,
+            places,
+            parts: BTreeMap::new(),
+            ports,
+            broker: url,
+            machines: None,
+            read_before: HashSet::new(),
+        };
         world.start_part("mothership");
         world.start_part("messages");
+        world.read_before = ledger::read_messages(&world).await;
         world.folder.expect(&["sync", "install", "--execute"], 0);
         world.folder.expect(&["sync", "run", "--once", "--execute", "--no-progress"], 0);
         world.folder.expect(&["context", "fence", "install", "messages", "--execute"], 0);

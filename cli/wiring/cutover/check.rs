@@ -195,10 +195,9 @@ async fn sequences(world: &World<'_>, switch: &Switch, checks: &mut Vec<Check>) 
     }
     for side in [switch.from, switch.to()] {
         let columns: Vec<&str> = world.sequences.iter().map(|pair| pair.of(side)).collect();
-        let (came, detail) = match world.fence_of(side).next_ids(&columns).await {
-            Ok(next) => {
-                let next =
-                    columns.iter().zip(next).map(|(column, next)| format!("{column} next {next}"));
+        let (came, detail) = match world.fence_of(side).id_counters(&columns).await {
+            Ok(counters) => {
+                let next = counters.iter().map(|of| format!("{} next {}", of.column, of.next()));
                 (CheckVerdict::Ok, next.collect::<Vec<_>>().join(", "))
             }
             Err(error) => (CheckVerdict::Never, error.chain()),

@@ -152,17 +152,20 @@ impl Now<'_> {
         let route = self.seen.route.as_ref()?;
         let mine = self.memo.mine.is_some_and(|mine| mine.epoch == last.epoch);
         let goes_on = !mine && matches!(self.intent, Intent::Start { to } if to == last.from);
-        if self.intent == Intent::Abort {
-            return None;
-        }
-        if mine && !route.missing.is_empty() && self.age(route) < self.limits.ack_max {
-            return Some(wait_for_proxies(Step::Route, route));
-        }
         let behind = match self.seen.events {
             Events::None => false,
             Events::Unknown => true,
             Events::Standing(known) => known.epoch < last.epoch,
         };
+        let opened = self.seen.standing().is_none_or(|known| known.opened);
+        if self.intent == Intent::Abort {
+            // Nothing to give up, and yet not nothing to do: the last owner's events still need their end.
+            let left = self.seen.standing().is_some() && (behind || !opened);
+            return left.then_some(Next::End(Ending::TooLate(last)));
+        }
+        if mine && !route.missing.is_empty() && self.age(route) < self.limits.ack_max {
+            return Some(wait_for_proxies(Step::Route, route));
+        }
         // A step that vouches for equal sides is not done on suspicion: only by the run that named the owner, or where
         // it is known that the switch was left unfinished. Without it the sync turns as well, and compares more.
         let left = behind && self.seen.standing().is_some();
@@ -173,7 +176,6 @@ impl Now<'_> {
         if behind && !self.memo.has(last, Step::Seal) {
             return Some(self.seal(last, route));
         }
-        let opened = self.seen.standing().is_none_or(|known| known.opened);
         if goes_on {
             return None;
         }

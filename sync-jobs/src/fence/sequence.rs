@@ -6,7 +6,7 @@
 use banyan_domain::Side;
 
 use super::ContextFence;
-use crate::connection::{Connection, as_text};
+use crate::connection::{Connection, as_integer, as_text};
 use crate::dialect::Engine;
 use crate::error::SyncError;
 
@@ -17,6 +17,17 @@ pub struct SequencePair {
     pub legacy: String,
     /// The service's.
     pub new: String,
+}
+
+/// What a counter said, and what the rows say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdCounter {
+    /// The column whose counter it is, `table.column`.
+    pub column: String,
+    /// The id that it would give next.
+    pub counter: i64,
+    /// The first id above all rows.
+    pub free: i64,
 }
 
 /// What became of one counter.
@@ -40,49 +51,61 @@ impl SequencePair {
     }
 }
 
+impl IdCounter {
+    /// The least id that nothing has had.
+    pub fn next(&self) -> i64 {
+        self.counter.max(self.free)
+    }
+}
+
 impl ContextFence {
-    /// The next id that each of these columns (`table.column`) would give.
+    /// The counters of these columns (`table.column`).
     ///
     /// # Errors
     /// A column that counts nothing, named; no connection.
-    pub async fn next_ids(&self, columns: &[&str]) -> Result<Vec<i64>, SyncError> {
+    pub async fn id_counters(&self, columns: &[&str]) -> Result<Vec<IdCounter>, SyncError> {
         let mut at = self.borrow().await?;
-        let mut next = Vec::with_capacity(columns.len());
+        let mut counters = Vec::with_capacity(columns.len());
         for column in columns {
-            let (counter, free) = self.next_id(&mut at, column).await?;
-            next.push(counter.max(free));
+            counters.push(self.id_counter(&mut at, column).await?);
         }
         self.give_back(at).await;
-        Ok(next)
+        Ok(counters)
     }
 
-    /// Raises each counter so that the next id is at least this; a counter that is higher stays.
+    /// Raises each counter so that its next id is at least this; one that is higher stays. They were read just before, while
+    /// nobody writes on this side.
     ///
     /// # Errors
-    /// A column that counts nothing, named; no connection; a table that others keep locked.
-    pub async fn raise(&self, wanted: &[(&str, i64)]) -> Result<Vec<Raised>, SyncError> {
-        let mut at = self.borrow().await?;
+    /// No connection; a table that others keep locked.
+    pub async fn raise(&self, wanted: &[(IdCounter, i64)]) -> Result<Vec<Raised>, SyncError> {
         let mut raised = Vec::with_capacity(wanted.len());
-        for (column, least) in wanted {
-            let (before, free) = self.next_id(&mut at, column).await?;
-            let least = (*least).max(free);
+        let mut kept = None;
+        for (IdCounter { column, counter, free }, least) in wanted {
+            let (before, least) = (*counter, (*least).max(*free));
             // The counter itself counts: on Postgres rows with ids of their own, as the sync brings them, do not move it.
             if before < least {
+                let mut at = match kept.take() {
+                    Some(at) => at,
+                    None => self.borrow().await?,
+                };
                 let (table, of) = self.split(column)?;
                 for sql in raise_sql(&at, table, of, least) {
                     at.run("raise an id counter", &sql).await?;
                 }
+                kept = Some(at);
             }
-            raised.push(Raised { column: (*column).to_owned(), before, now: before.max(least) });
+            raised.push(Raised { column: column.clone(), before, now: before.max(least) });
         }
-        self.give_back(at).await;
+        if let Some(at) = kept {
+            self.give_back(at).await;
+        }
         Ok(raised)
     }
 
-    /// What the counter would give next, and the first id above all rows.
-    async fn next_id(&self, at: &mut Connection, column: &str) -> Result<(i64, i64), SyncError> {
+    async fn id_counter(&self, at: &mut Connection, column: &str) -> Result<IdCounter, SyncError> {
         let (table, of) = self.split(column)?;
-        let sql = match at.engine() {
+        let counter = match at.engine() {
             Engine::Sqlite => sqlite_counter(table),
             Engine::MySql => mysql_counter(table),
             Engine::Postgres => {
@@ -92,12 +115,12 @@ impl ContextFence {
                 format!("SELECT last_value + CASE WHEN is_called THEN 1 ELSE 0 END FROM {name}")
             }
         };
-        let counter = at.integer("read an id counter", sql).await?;
-        let counter = counter.ok_or_else(|| self.no_counter(column, at.engine()))?;
         let (of, table) = (at.dialect.name(of), at.dialect.name(table));
-        let highest = format!("SELECT COALESCE(MAX({of}), 0) + 1 FROM {table}");
-        let highest = at.integer("read the highest id", highest).await?.unwrap_or(1);
-        Ok((counter, highest))
+        let sql = format!("SELECT ({counter}), (SELECT COALESCE(MAX({of}), 0) + 1 FROM {table})");
+        let rows = at.rows("read an id counter", sql).await?;
+        let number = |at: usize| rows.first().and_then(|row| row.get(at)).and_then(as_integer);
+        let counter = number(0).ok_or_else(|| self.no_counter(column, at.engine()))?;
+        Ok(IdCounter { column: column.to_owned(), counter, free: number(1).unwrap_or(1) })
     }
 
     fn split<'a>(&self, column: &'a str) -> Result<(&'a str, &'a str), SyncError> {
