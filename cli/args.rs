@@ -215,7 +215,7 @@ pub(crate) struct ServeArgs {
     /// Name of this instance (default: host and process id)
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Option<String>,
-    /// Write the bound addresses to this file as JSON once everything listens
+    /// Write the bound addresses to this file as JSON once everything listens and raw queues are there
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
 }

@@ -137,8 +137,7 @@ fn recorded(new: New) -> Folder {
     folder.wait_for_file("ready");
     let forwarding = folder.start(&["events", "forward", "--ready-file", "forwarding"]);
     folder.wait_for_file("forwarding");
-    let drained = "SELECT COUNT(*) FROM forwarder_drained";
-    wait_until("both raw queues", || runtime.block_on(count(&folder, drained)) == 2);
+    // From here on nothing that is published is lost: the raw queues are there.
     let (legacy, of_new) = (published("legacy", new), published("new", new));
     let all = i64::try_from(legacy.len() + of_new.len()).unwrap();
     runtime.block_on(async {
@@ -149,6 +148,8 @@ fn recorded(new: New) -> Folder {
     wait_until(&format!("{all} rows: {}", folder.log()), || {
         runtime.block_on(count(&folder, rows)) == all
     });
+    let drained = "SELECT COUNT(*) FROM forwarder_drained";
+    wait_until("both raw queues", || runtime.block_on(count(&folder, drained)) == 2);
     assert_eq!(forwarding.terminate(), Some(143), "{}", folder.log());
     assert_eq!(serving.terminate(), Some(143), "{}", folder.log());
     runtime.block_on(spread(&folder, new));

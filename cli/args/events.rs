@@ -96,7 +96,7 @@ Exit 1 when something is wrong, 4 when something could not be looked at.")]
 /// `banyan events forward`
 #[derive(Debug, Args)]
 pub(crate) struct ForwardArgs {
-    /// Write the process id to this file as JSON once it runs
+    /// Write the process id to this file as JSON once it runs and raw queues are there
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
 }

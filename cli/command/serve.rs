@@ -25,8 +25,12 @@ use banyan_shadow::{Shadow, ShadowHandle};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// The ready file waits so long for the forwarder's queues.
+const QUEUES_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(
     config: Config,
@@ -53,19 +57,31 @@ pub(crate) async fn run(
     if roles.contains(&Role::Sync) {
         start_jobs(&config, &store, &quiet, &mut background)?;
     }
+    let mut forwarder = None;
     if roles.contains(&Role::Events) {
-        start_forwarder(&config, &store, &quiet, &mut background).await?;
+        forwarder = start_forwarder(&config, &store, &quiet, &mut background).await?;
     }
-    announce(&config, args, &roles, plane.as_ref(), output)?;
-    let broken = if let Some(plane) = plane {
-        plane.run(stop.token.clone()).await
-    } else {
+    let ready = announce(&config, &roles, plane.as_ref(), output);
+    let running = async {
+        if let Some(plane) = plane {
+            return plane.run(stop.token.clone()).await;
+        }
         stop.token.cancelled().await;
         Ok(())
     };
+    let (broken, told) = tokio::join!(running, async {
+        // Requests do not wait for it.
+        queues(forwarder.as_deref(), &stop.token).await;
+        let told = args.ready_file.as_ref().map_or(Ok(()), |path| write_ready(path, &ready));
+        if told.is_err() {
+            stop.token.cancel();
+        }
+        told
+    });
     quiet.cancel();
     while background.join_next().await.is_some() {}
     broken?;
+    told?;
     Ok(stop.exit().unwrap_or(Exit::Yes))
 }
 
@@ -251,26 +267,38 @@ pub(crate) async fn start_forwarder(
     store: &Arc<dyn ControlStore>,
     quiet: &CancellationToken,
     background: &mut JoinSet<()>,
-) -> Result<(), Failure> {
-    let Some(settings) = events::settings(config) else { return Ok(()) };
+) -> Result<Option<Arc<Forwarder>>, Failure> {
+    let Some(settings) = events::settings(config) else { return Ok(None) };
     let owners = Arc::new(events::StoreOwners(store.clone()));
     let forwarder =
         Forwarder::open(settings, owners).await.map_err(|error| events::failure(&error))?;
-    let quiet = quiet.clone();
-    background.spawn(async move {
-        forwarder.run(quiet).await;
-    });
-    Ok(())
+    let forwarder = Arc::new(forwarder);
+    let (running, stop) = (forwarder.clone(), quiet.clone());
+    background.spawn(async move { running.run(stop).await });
+    Ok(Some(forwarder))
 }
 
-/// Says what runs and where, on stderr and in the ready file.
+/// Waits until events have queues to go to, before whoever waits for the ready file lets applications publish. Not longer than
+/// a while: a broker may be away.
+pub(crate) async fn queues(forwarder: Option<&Forwarder>, stop: &CancellationToken) {
+    let Some(forwarder) = forwarder else { return };
+    tokio::select! {
+        () = forwarder.settled() => {}
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(QUEUES_WITHIN) => {
+            tracing::warn!("raw queues are not there yet, so events that applications publish now may be lost; \
+                            banyan events status says what the forwarder waits for");
+        }
+    }
+}
+
+/// Says what runs and where, on stderr; answers what belongs into the ready file.
 fn announce(
     config: &Config,
-    args: &ServeArgs,
     roles: &[Role],
     plane: Option<&Plane>,
     output: &Output,
-) -> Result<(), Failure> {
+) -> serde_json::Value {
     let proxy = plane.and_then(|plane| plane.proxy.addresses().first().copied());
     let admin = plane.map(|plane| plane.admin.address);
     let names: Vec<String> = roles.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
@@ -278,10 +306,7 @@ fn announce(
     if let (Some(proxy), Some(admin)) = (proxy, admin) {
         output.note(&format!("proxy on http://{proxy}, admin on http://{admin}"));
     }
-    let Some(path) = &args.ready_file else { return Ok(()) };
-    let ready =
-        json!({ "roles": names, "proxy": proxy, "admin": admin, "pid": std::process::id() });
-    write_ready(path, &ready)
+    json!({ "roles": names, "proxy": proxy, "admin": admin, "pid": std::process::id() })
 }
 
 /// Tells whoever waits for this file that the process runs.

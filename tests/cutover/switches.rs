@@ -25,6 +25,7 @@ async fn there_and_back(places: Places, switches: u32, rate: u32) {
     println!("seed {seed}, {switches} switches, {rate} requests/s");
     let mut world = World::start(places).await;
     world.start_traffic(rate, 100, seed);
+    let begun = std::time::Instant::now();
     let mut holds = Vec::new();
     println!("{:>4} {:<8} {:>8} {:>10} {:>9}", "#", "owner", "hold ms", "drained", "verified");
     for number in 1..=switches {
@@ -39,6 +40,7 @@ async fn there_and_back(places: Places, switches: u32, rate: u32) {
         holds.push(hold);
     }
     world.let_pass(u64::from(rate));
+    let lasted = begun.elapsed().as_secs_f64();
     let traffic = world.end_traffic();
     assert_eq!(traffic["failed"], 0, "{traffic:#}");
     world.settle();
@@ -46,8 +48,8 @@ async fn there_and_back(places: Places, switches: u32, rate: u32) {
     holds.sort_unstable();
     let at = |percent: usize| holds[(holds.len() * percent).div_ceil(100).max(1) - 1];
     println!(
-        "hold p50 {} ms, p99 {} ms; {} requests, {} failed; {} acknowledged writes on the owner's side and equal on the other; \
-         {} public events, {} came twice",
+        "hold p50 {} ms, p99 {} ms; {} requests in {lasted:.0} s, {} failed; {} acknowledged writes of the context on the owner's \
+         side and equal on the other; {} public events, {} came twice",
         at(50),
         at(99),
         traffic["requests"],

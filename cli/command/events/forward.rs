@@ -24,13 +24,14 @@ pub(crate) async fn run(
     let stop = Stop::listen();
     let store = serve::attach(config)?;
     let mut running = JoinSet::new();
-    serve::start_forwarder(config, &store, &stop.token, &mut running).await?;
+    let forwarder = serve::start_forwarder(config, &store, &stop.token, &mut running).await?;
     output.note(&format!(
         "forwarder `{}` runs for {} ({}); banyan events status shows what it does",
         settings.name,
         config.environment,
         settings.insertion.as_str()
     ));
+    serve::queues(forwarder.as_deref(), &stop.token).await;
     let ready = json!({ "roles": ["events"], "pid": std::process::id() });
     let told = args.ready_file.as_ref().map_or(Ok(()), |path| serve::write_ready(path, &ready));
     if told.is_err() {

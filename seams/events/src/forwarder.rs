@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use banyan_domain::{ContextName, Epoch, Side};
 use futures_util::future::try_join_all;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Dedupe, ForwarderConfig, Insertion, PublicPlace, RawPlace, Retention};
@@ -205,6 +205,8 @@ pub struct Forwarder {
     pause: Arc<dyn Pause>,
     /// Told when a marker was acted on, for the other side's queue that may wait for it.
     moved: Notify,
+    /// Whether every queue is there: this one has declared them, or another forwarder leads.
+    settled: watch::Sender<bool>,
     /// Whether exchanges, queues and bindings are left as they are.
     is_detached: bool,
 }
@@ -226,6 +228,7 @@ impl Forwarder {
             owners,
             pause: Arc::new(NoPause),
             moved: Notify::new(),
+            settled: watch::Sender::new(false),
             is_detached: false,
         })
     }
@@ -396,7 +399,17 @@ impl Forwarder {
         Ok(())
     }
 
+    /// Waits until events have a queue to go to: what is published to an exchange before is lost. Does not end while a broker is
+    /// away.
+    pub async fn settled(&self) {
+        // It cannot fail: the sender lives in here.
+        drop(self.settled.subscribe().wait_for(|settled| *settled).await);
+    }
+
     async fn report(&self, state: RunState, lease: &Lease, reason: &str) {
+        if matches!(state, RunState::Running | RunState::Standby) {
+            self.settled.send_replace(true);
+        }
         metrics::forwarder_state(state == RunState::Running);
         let report = lease::Report { state, reason };
         if let Err(error) = lease.report(&self.store, &report).await {
