@@ -177,10 +177,12 @@ fn read(file: &Path, text: &str, root: &Section<'_>) -> Option<Config> {
     let base = file.parent().unwrap_or_else(|| Path::new(".")).to_owned();
     let environment = root.or("environment", "development", value::text);
     let control = section::Control::read(&root.section("control"), &base);
-    let proxy = section::Proxy::read(&root.section("proxy"));
+    let proxy = root.section("proxy");
+    let hold = section::HoldMax::read(&proxy);
+    let proxy = section::Proxy::read(&proxy, hold.as_ref());
     let admin = section::Admin::read(&root.section("admin"));
     let shadow = section::Shadow::read(&root.section("shadow"), text, &base);
-    let cutover = cutover::read(&root.section("cutover"), proxy.as_ref());
+    let cutover = cutover::read(&root.section("cutover"), hold.as_ref());
     let routes = routes::read(root, text, &base);
     let jobs = database::read_jobs(root, &routes, &base);
     let events = events::Events::read(&root.section("events"), &base);

@@ -5,7 +5,8 @@
 
 use super::problem::Problem;
 use super::reader::Section;
-use super::{section, value};
+use super::section::HoldMax;
+use super::value;
 use banyan_cutover::Limits;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 const RELEASE: Duration = Duration::from_millis(500);
 
 /// Reads the section.
-pub(crate) fn read(section: &Section<'_>, proxy: Option<&section::Proxy>) -> Option<Limits> {
+pub(crate) fn read(section: &Section<'_>, proxy: Option<&HoldMax>) -> Option<Limits> {
     let wait =
         |key, default| section.or(key, default, value::duration_ms).map(Duration::from_millis);
     let limits = (
@@ -47,11 +48,11 @@ pub(crate) fn read(section: &Section<'_>, proxy: Option<&section::Proxy>) -> Opt
 }
 
 /// What is not decided within its hold must be given up, and heard of, before the proxies refuse held writes.
-fn shorter_than_the_proxy_s(section: &Section<'_>, hold: Duration, proxy: &section::Proxy) {
-    if hold.saturating_add(RELEASE) <= Duration::from_millis(proxy.hold_max_ms) {
+fn shorter_than_the_proxy_s(section: &Section<'_>, hold: Duration, proxy: &HoldMax) {
+    if hold.saturating_add(RELEASE) <= Duration::from_millis(proxy.ms) {
         return;
     }
-    let place = section.key_span("hold-max").or_else(|| proxy.hold_max_place.clone());
+    let place = section.key_span("hold-max").or_else(|| proxy.place.clone());
     let message = "`cutover.hold-max` must be at least 500ms shorter than `proxy.hold-max`";
     section.problem(
         Problem::error(place, message)

@@ -53,8 +53,6 @@ pub(crate) struct Proxy {
     pub(crate) hold_requests_max: usize,
     /// Longest time that one of them is held.
     pub(crate) hold_max_ms: u64,
-    /// Where that is said, if it is.
-    pub(crate) hold_max_place: Option<Range<usize>>,
     pub(crate) tee_max_bytes: usize,
     pub(crate) access_log: bool,
     pub(crate) expose_side: bool,
@@ -71,8 +69,23 @@ pub(crate) struct Tls {
     pub(crate) key: String,
 }
 
+/// The longest hold of a write, which `[cutover]` goes by, also when another key of `[proxy]` is wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct HoldMax {
+    pub(crate) ms: u64,
+    /// Where that is said, if it is.
+    pub(crate) place: Option<Range<usize>>,
+}
+
+impl HoldMax {
+    pub(crate) fn read(proxy: &Section<'_>) -> Option<Self> {
+        let ms = proxy.or("hold-max", "5s", value::duration_ms)?;
+        Some(Self { ms, place: proxy.key_span("hold-max") })
+    }
+}
+
 impl Proxy {
-    pub(crate) fn read(section: &Section<'_>) -> Option<Self> {
+    pub(crate) fn read(section: &Section<'_>, hold: Option<&HoldMax>) -> Option<Self> {
         let listen = section.or("listen", "127.0.0.1:8080", value::address);
         let legacy = section.required("legacy", "\"http://127.0.0.1:3000\"", value::base_url);
         let threads = section.or("threads", "2", value::count);
@@ -80,7 +93,6 @@ impl Proxy {
         let read_timeout_ms = section.or("read-timeout", "60s", value::duration_ms);
         let new_read_timeout_ms = section.or("new-read-timeout", "2s", value::duration_ms);
         let hold_requests_max = section.or("hold-max-requests", "1000", value::count);
-        let hold_max_ms = section.or("hold-max", "5s", value::duration_ms);
         let grace_ms = section.or("grace", "10s", value::duration_ms);
         let tee_max_bytes = section.or("tee-max-body", "1MiB", value::bytes);
         let access_log = section.or("access-log", "false", value::flag);
@@ -112,8 +124,7 @@ impl Proxy {
             new_read_timeout_ms: new_read_timeout_ms?,
             grace_ms: grace_ms?,
             hold_requests_max: hold_requests_max?,
-            hold_max_ms: hold_max_ms?,
-            hold_max_place: section.key_span("hold-max"),
+            hold_max_ms: hold?.ms,
             tee_max_bytes: tee_max_bytes?,
             access_log: access_log?,
             expose_side: expose_side?,

@@ -178,6 +178,11 @@ fn limits_of_a_cutover_that_contradict_each_other_are_told_at_their_places() {
     insta::assert_snapshot!(told("hold-max = \"4s\"", "settle = \"1s\""), @r"
     banyan.toml:3:1: `cutover.hold-max` must be at least 500ms shorter than `proxy.hold-max` (hint: else held writes are refused before the switch gives up)
     ");
+    // Also beside another fault: all of them are told at once.
+    insta::assert_snapshot!(told("hold-max = \"4s\"\nthreads = \"many\"", ""), @r"
+    banyan.toml:3:1: `cutover.hold-max` must be at least 500ms shorter than `proxy.hold-max` (hint: else held writes are refused before the switch gives up)
+    banyan.toml:4:11: `proxy.threads`: must be a whole number of at least 1, found `many`
+    ");
     insta::assert_snapshot!(told("", "hold-max = \"2s\""), @r"
     banyan.toml:5:1: `cutover.quiet-max` must be shorter than `cutover.hold-max` (hint: it is a part of the hold, and the switch needs the rest)
     ");

@@ -54,8 +54,8 @@ pub(crate) struct World<'a> {
     looks: Mutex<Vec<JobWatch>>,
     /// The comparisons of the direction that was caught up, kept while clients wait.
     comparisons: Mutex<Vec<Comparison>>,
-    /// The ways back that never ran, and whether both sides were proved equal since.
-    way_back: Mutex<(Vec<FirstWay>, bool)>,
+    /// The ways back that never ran, once they were looked for, and whether both sides were proved equal since.
+    way_back: Mutex<Option<(Vec<FirstWay>, bool)>>,
     /// Lines on their way to the audit.
     audit: mpsc::UnboundedSender<Line>,
     written: Mutex<Option<JoinHandle<u32>>>,
@@ -137,7 +137,7 @@ impl<'a> World<'a> {
     /// Before the owner is named, so before anybody syncs the other way: both sides were proved equal by this run and the new
     /// owner's triggers mark every change since, so the way back has nothing to copy. Without it, it copies; that is all.
     async fn note_way_back(&self) {
-        let (first, proved) = std::mem::take(&mut *self.way_back.lock().await);
+        let Some((first, proved)) = self.way_back.lock().await.take() else { return };
         for way in first.into_iter().filter(|_| proved) {
             let job = way.name().to_owned();
             match way.take_as_copied().await {
@@ -151,6 +151,17 @@ impl<'a> World<'a> {
                 }
             }
         }
+    }
+
+    /// Looks for ways back that never ran, before both sides are compared.
+    async fn look_back(&self, switch: &Switch) -> Result<(), PortError> {
+        let mut first = Vec::new();
+        for job in self.open(switch.from)? {
+            let found = job.first_way().await;
+            first.extend(found.map_err(|error| sync_error(switch.from, &error))?);
+        }
+        *self.way_back.lock().await = Some((first, false));
+        Ok(())
     }
 
     /// What happens while clients wait ends within the time that they may be held.
@@ -328,12 +339,7 @@ impl Ports for World<'_> {
             comparisons.push(compared.map_err(|error| sync_error(to, &error))?);
         }
         *self.comparisons.lock().await = comparisons;
-        let mut first = Vec::new();
-        for job in self.open(switch.from)? {
-            let found = job.first_way().await;
-            first.extend(found.map_err(|error| sync_error(switch.from, &error))?);
-        }
-        *self.way_back.lock().await = (first, false);
+        self.look_back(switch).await?;
         for side in Side::ALL {
             let warm = self.fence_of(side).warm_up().await;
             warm.map_err(|error| sync_error(side, &error))?;
@@ -354,6 +360,10 @@ impl Ports for World<'_> {
         let to = switch.to();
         let mut verified = Verified { equal: true, ..Verified::default() };
         let end = Instant::now() + within;
+        // Whoever goes on in the place of another has not caught up before.
+        if self.way_back.lock().await.is_none() {
+            self.look_back(switch).await?;
+        }
         let mut kept = std::mem::take(&mut *self.comparisons.lock().await).into_iter();
         for job in self.open(to)? {
             let comparison = kept.next().filter(|kept| kept.to() == to);
@@ -370,7 +380,9 @@ impl Ports for World<'_> {
             let differing = report.differing.iter().map(|found| found.key.clone());
             verified.differing.extend(differing.chain(report.hot_unverified).take(NAMED_MAX));
         }
-        self.way_back.lock().await.1 = verified.equal;
+        if let Some((_, proved)) = &mut *self.way_back.lock().await {
+            *proved = verified.equal;
+        }
         Ok(verified)
     }
 

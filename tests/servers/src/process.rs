@@ -52,10 +52,18 @@ impl Server {
     /// # Errors
     /// Why it does not answer.
     pub fn start_again(&mut self) -> Result<(), String> {
-        let child = self.command.spawn();
-        self.child = child.map_err(|error| format!("{:?}: {error}", self.command))?;
-        self.watchdogs.push(watch(self.child.id(), self.directory.path())?);
-        self.wait_until_it_answers()
+        let started = Instant::now();
+        loop {
+            let child = self.command.spawn();
+            self.child = child.map_err(|error| format!("{:?}: {error}", self.command))?;
+            self.watchdogs.push(watch(self.child.id(), self.directory.path())?);
+            let answers = self.wait_until_it_answers();
+            // Sessions of a killed Postgres outlive it for a moment, and it does not start beside them.
+            let ended = self.child.try_wait().ok().flatten().is_some();
+            if answers.is_ok() || !ended || started.elapsed() > BOOT_MAX {
+                return answers;
+            }
+        }
     }
 
     fn wait_until_it_answers(&mut self) -> Result<(), String> {
