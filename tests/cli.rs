@@ -287,6 +287,15 @@ fn a_port_in_use_is_exit_6_and_names_it() {
         &format!("listen = \"127.0.0.1:{port}\"\nlegacy"),
     ));
     snapshot("port_in_use", &folder, &folder.run(&["serve"]));
+    // Told before anything runs, also where the port is free; and one of an earlier process does not stay.
+    let nowhere = folder.run(&["serve", "--ready-file", "missing/ready"]);
+    assert!(
+        nowhere.contains("exit 6") && nowhere.contains("cannot write `missing/ready`"),
+        "{nowhere}"
+    );
+    folder.write("ready", "{}");
+    folder.expect(&["serve", "--ready-file", "ready"], 6);
+    assert!(!folder.file("ready").exists() && !folder.file("ready.part").exists());
 }
 
 #[test]

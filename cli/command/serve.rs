@@ -23,6 +23,7 @@ use banyan_events::forwarder::Forwarder;
 use banyan_proxy::{Drained, Live, Proxy, ProxyError, Writes};
 use banyan_shadow::{Shadow, ShadowHandle};
 use serde_json::json;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub(crate) async fn run(
         // Asked for by name: without a section it would wait for ever and do nothing.
         super::events::settings(&config)?;
     }
+    let file = ReadyFile::claim(args.ready_file.as_ref())?;
     let stop = Stop::listen();
     let plane = if roles.contains(&Role::Proxy) {
         Some(Plane::start(&config, args, roles.contains(&Role::Shadow), &stop.token).await?)
@@ -72,7 +74,7 @@ pub(crate) async fn run(
     let (broken, told) = tokio::join!(running, async {
         // Requests do not wait for it.
         queues(forwarder.as_deref(), &stop.token).await;
-        let told = args.ready_file.as_ref().map_or(Ok(()), |path| write_ready(path, &ready));
+        let told = file.map_or(Ok(()), |file| file.tell(&ready));
         if told.is_err() {
             stop.token.cancel();
         }
@@ -309,15 +311,47 @@ fn announce(
     json!({ "roles": names, "proxy": proxy, "admin": admin, "pid": std::process::id() })
 }
 
-/// Tells whoever waits for this file that the process runs.
-pub(crate) fn write_ready(path: &Path, ready: &serde_json::Value) -> Result<(), Failure> {
-    std::fs::write(path, ready.to_string()).map_err(|error| {
-        Failure::new(
-            "banyan::serve::ready_file",
-            Exit::Unreachable,
-            format!("cannot write `{}`", path.display()),
-        )
-        .because(error.to_string())
-        .hint("name a file in a folder that exists and is writable")
-    })
+/// The file that tells whoever waits for it that the process runs. It is complete as soon as it is there.
+pub(crate) struct ReadyFile<'a> {
+    path: &'a Path,
+    part: PathBuf,
+}
+
+impl<'a> ReadyFile<'a> {
+    /// Before anything runs: one of an earlier process is removed, and a place that cannot be written is told.
+    pub(crate) fn claim(path: Option<&'a PathBuf>) -> Result<Option<Self>, Failure> {
+        let Some(path) = path else { return Ok(None) };
+        let mut part = path.clone().into_os_string();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        std::fs::write(&part, "").map_err(|error| unwritable(path, &error))?;
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(unwritable(path, &error)),
+            Ok(()) | Err(_) => Ok(Some(Self { path, part })),
+        }
+    }
+
+    /// Writes it.
+    pub(crate) fn tell(self, ready: &serde_json::Value) -> Result<(), Failure> {
+        std::fs::write(&self.part, ready.to_string())
+            .and_then(|()| std::fs::rename(&self.part, self.path))
+            .map_err(|error| unwritable(self.path, &error))
+    }
+}
+
+impl Drop for ReadyFile<'_> {
+    fn drop(&mut self) {
+        // Left only where the process ended before it could tell.
+        drop(std::fs::remove_file(&self.part));
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(
+        "banyan::serve::ready_file",
+        Exit::Unreachable,
+        format!("cannot write `{}`", path.display()),
+    )
+    .because(error.to_string())
+    .hint("name a file in a folder that exists and is writable")
 }

@@ -362,7 +362,8 @@ impl Ports for World<'_> {
         let end = Instant::now() + within;
         // Whoever goes on in the place of another has not caught up before.
         if self.way_back.lock().await.is_none() {
-            self.look_back(switch).await?;
+            let look = Box::pin(self.look_back(switch));
+            self.while_held("looking for the way back", look).await?;
         }
         let mut kept = std::mem::take(&mut *self.comparisons.lock().await).into_iter();
         for job in self.open(to)? {

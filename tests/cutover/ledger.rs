@@ -36,7 +36,8 @@ fn entries(world: &World) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Every acknowledged write is on the owner's side; the event of each is public, in the order of its message. Says how many came more than once, which is allowed only where somebody died.
+/// Every acknowledged write is on the owner's side; the event of each is public, in the order of its message. Says how many came more
+/// than once, which is allowed only where somebody died.
 pub(crate) async fn check(world: &World) -> Checked {
     let entries = entries(world);
     let events = world.public().await;

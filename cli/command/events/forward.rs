@@ -21,6 +21,7 @@ pub(crate) async fn run(
     args: &ForwardArgs,
     output: &Output,
 ) -> Result<Exit, Failure> {
+    let file = serve::ReadyFile::claim(args.ready_file.as_ref())?;
     let stop = Stop::listen();
     let store = serve::attach(config)?;
     let mut running = JoinSet::new();
@@ -33,7 +34,7 @@ pub(crate) async fn run(
     ));
     serve::queues(forwarder.as_deref(), &stop.token).await;
     let ready = json!({ "roles": ["events"], "pid": std::process::id() });
-    let told = args.ready_file.as_ref().map_or(Ok(()), |path| serve::write_ready(path, &ready));
+    let told = file.map_or(Ok(()), |file| file.tell(&ready));
     if told.is_err() {
         // In order, so that the lease is given back.
         stop.token.cancel();
