@@ -8,7 +8,7 @@
 //! statements are never logged, because they hold row data.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use banyan_domain::Side;
 use banyan_engine::{RootKey, Value};
@@ -29,6 +29,8 @@ use crate::url::SideUrls;
 const CONNECT_SECONDS: u64 = 10;
 /// Longest wait for a statement or for its next row.
 pub(crate) const STATEMENT_SECONDS: u64 = 120;
+/// What takes longer is told in the log.
+const SLOW: Duration = Duration::from_secs(1);
 /// How long SQLite waits for another writer before it says busy.
 const SQLITE_BUSY: Duration = Duration::from_secs(5);
 
@@ -257,18 +259,20 @@ pub(crate) fn as_keys(rows: &[Vec<Value>]) -> impl Iterator<Item = RootKey> {
     rows.iter().filter_map(|row| row.first()).filter_map(as_text).map(RootKey::new)
 }
 
-/// Waits for a database, at most `seconds`.
+/// Waits for a database, at most `seconds`; `-v` tells what it took long for.
 pub(crate) async fn within<T>(
     side: Side,
     act: &str,
     seconds: u64,
     work: impl Future<Output = T>,
 ) -> Result<T, SyncError> {
-    timeout(Duration::from_secs(seconds), work).await.map_err(|_| SyncError::Timeout {
-        side,
-        act: act.to_owned(),
-        seconds,
-    })
+    let begun = Instant::now();
+    let done = timeout(Duration::from_secs(seconds), work).await;
+    let took = begun.elapsed();
+    if took > SLOW {
+        tracing::info!(%side, act, ?took, "a database took long");
+    }
+    done.map_err(|_| SyncError::Timeout { side, act: act.to_owned(), seconds })
 }
 
 async fn connect(engine: Engine, url: &str) -> Result<Wire, sqlx::Error> {

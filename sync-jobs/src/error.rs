@@ -250,6 +250,11 @@ impl SyncError {
         }
     }
 
+    /// Whether another worker runs the job, in this direction or in the other.
+    pub fn is_of_another_worker(&self) -> bool {
+        matches!(self, Self::LeaseHeld { .. } | Self::OtherDirection { .. })
+    }
+
     /// Whether a statement waited for a lock for as long as it may.
     pub(crate) fn is_lock_timeout(&self) -> bool {
         let Self::Statement { source: sqlx::Error::Database(error), .. } = self else {

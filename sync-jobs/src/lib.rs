@@ -83,7 +83,7 @@ pub use spec::{
 pub use status::{JobStatus, SlotStatus};
 pub use url::SideUrls;
 pub use verify::{Comparison, HashedHere, KeyDiff, VerifyOptions, VerifyReport};
-pub use watch::{FirstWay, JobLook, JobWatch};
+pub use watch::{FirstWay, JobLook, JobWatch, WorkerLook};
 
 pub use banyan_domain::Side;
 pub use banyan_engine::{

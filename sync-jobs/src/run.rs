@@ -34,6 +34,8 @@ static RUNS: AtomicU64 = AtomicU64::new(0);
 pub enum RunMode {
     /// Until everything that is there is applied.
     Once,
+    /// The same, but it ends at once where another worker holds the lease of either direction: that one does it.
+    OnceIfFree,
     /// Until it is told to stop.
     Follow,
 }
@@ -72,6 +74,13 @@ impl Job {
             cleaner.end().await;
         }
         drop(timeout(RELEASE_TIMEOUT, release(&self.inner, &holder)).await);
+        let ended = match ended {
+            // Not told over what the other worker tells of the job.
+            Err(error) if mode == RunMode::OnceIfFree && error.is_of_another_worker() => {
+                return Err(error);
+            }
+            ended => ended,
+        };
         let (counters, watermark_ms) = (publisher.counters(), publisher.watermark_ms());
         let (outcome, state, error) = match &ended {
             Ok(RunOutcome::Done) => (RunOutcome::Done, JobState::Done, None),
@@ -139,7 +148,14 @@ async fn work(
         }
         metric::error(&job.spec.name);
         let tries_left = backoff.failures() + 1 < job.spec.limits.once_tries;
-        if mode == RunMode::Once && !(error.is_transient() && tries_left) {
+        let is_over = match mode {
+            RunMode::Follow => false,
+            RunMode::Once => !(error.is_transient() && tries_left),
+            RunMode::OnceIfFree => {
+                error.is_of_another_worker() || !(error.is_transient() && tries_left)
+            }
+        };
+        if is_over {
             return Err(error);
         }
         let wait = wait_after(&error, publisher, &mut backoff);
@@ -176,7 +192,7 @@ async fn attempt(
 ) -> Result<(), SyncError> {
     let open = Box::pin(Session::open(Arc::clone(job), publisher, holder));
     let mut session = or_stop(cancel, open).await?;
-    if mode == RunMode::Once {
+    if mode != RunMode::Follow {
         session.begin_sweep().await?;
     }
     let idle_wait = job.spec.limits.idle_wait.unwrap_or(match job.source {
@@ -188,7 +204,7 @@ async fn attempt(
         backoff.succeed();
         match (step, mode) {
             (Step::Worked, _) => {}
-            (Step::Idle, RunMode::Once) => return Ok(()),
+            (Step::Idle, RunMode::Once | RunMode::OnceIfFree) => return Ok(()),
             (Step::Idle, RunMode::Follow) => sleep_or_stop(cancel, idle_wait).await,
             // Short enough to keep the lease and to hear orders.
             (Step::Held(wait), _) => {

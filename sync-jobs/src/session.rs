@@ -41,6 +41,9 @@ use read::{Marked, Read, Reader};
 /// How often a running job looks whether its triggers are still there.
 const CAPTURE_CHECK_EVERY: Duration = Duration::from_secs(5);
 
+/// How often a lease is renewed at least: a switch waits until it has seen that the worker lives.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+
 /// What a step found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -184,7 +187,8 @@ impl<'p> Session<'p> {
 
     /// Renews the lease in good time and looks whether the capture is still there.
     async fn keep(&mut self) -> Result<(), SyncError> {
-        if self.renewed.elapsed() * 3 > self.job.spec.limits.lease_ttl {
+        let renew_after = RENEW_EVERY.min(self.job.spec.limits.lease_ttl / 3);
+        if self.renewed.elapsed() > renew_after {
             self.keep_lease().await?;
         }
         if self.captured.elapsed() > CAPTURE_CHECK_EVERY {

@@ -7,6 +7,7 @@ use banyan_domain::Side;
 use crate::connection::{Connection, as_integer, as_text};
 use crate::drain;
 use crate::error::SyncError;
+use crate::install;
 use crate::job::Job;
 use crate::state::Phase;
 use crate::verify::clean;
@@ -19,6 +20,8 @@ pub struct JobWatch {
     job: Job,
     source: Connection,
     target: Connection,
+    /// Whether another worker may run the job in the other direction.
+    has_opposite: bool,
 }
 
 /// What a look found.
@@ -30,11 +33,29 @@ pub struct JobLook {
     pub conflicts: u64,
     /// The worker that holds the lease, also for a while after that ran out: on a busy machine a step can take longer, and
     /// whoever took the lease then would undo it.
-    pub worker: Option<String>,
+    pub worker: Option<WorkerLook>,
+    /// Who works in the other direction: this one waits for it.
+    pub opposite: Option<String>,
     /// Whether everything was copied once.
     pub copied: bool,
     /// Rows that the job ever wrote.
     pub rows: u64,
+}
+
+/// A worker, as its lease shows it. One that was killed looks like this too, until its lease has run out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerLook {
+    /// Its name.
+    pub name: String,
+    /// When its lease ends, Unix milliseconds of the target. It is renewed every second and with each batch.
+    pub lease_ends_ms: i64,
+}
+
+impl WorkerLook {
+    /// Whether the worker has done something since this look.
+    pub fn lives_since(&self, earlier: &Self) -> bool {
+        self.name == earlier.name && self.lease_ends_ms > earlier.lease_ends_ms
+    }
 }
 
 impl Job {
@@ -43,9 +64,11 @@ impl Job {
     /// # Errors
     /// No connection.
     pub async fn watch(&self) -> Result<JobWatch, SyncError> {
-        let source = self.inner.connect_source().await?;
+        let mut source = self.inner.connect_source().await?;
         let target = self.inner.connect_target().await?;
-        Ok(JobWatch { job: self.clone(), source, target })
+        let has_opposite =
+            self.inner.spec.is_two_way() && install::exists(&mut source, "by_state").await?;
+        Ok(JobWatch { job: self.clone(), source, target, has_opposite })
     }
 
     /// What is needed to say later that this direction need not copy; `None` when it has run before. It connects now, because
@@ -119,21 +142,28 @@ impl JobWatch {
         let pending = drain::pending(&mut self.source, job).await?;
         let state = job.state.load(&mut self.target).await?.ok_or_else(|| job.state.missing())?;
         let conflicts = job.state.count_conflicts(&mut self.target).await?;
+        let opposite = if self.has_opposite {
+            job.state.opposite_holder(&mut self.source).await?
+        } else {
+            None
+        };
         let clock = self.target.dialect.clock_ms();
         let sql = format!(
-            "SELECT lease_holder, lease_expires_ms + {LATE_MS} - {clock}, rows_inserted + rows_updated + rows_deleted \
-             FROM by_state WHERE {}",
+            "SELECT lease_holder, lease_expires_ms + {LATE_MS} - {clock}, rows_inserted + rows_updated + rows_deleted, \
+             lease_expires_ms FROM by_state WHERE {}",
             job.state.is_ours()
         );
         let rows = self.target.rows("read the lease", sql).await?;
         let row = rows.first().map(Vec::as_slice);
         let number = |at: usize| row.and_then(|row| row.get(at)).and_then(as_integer).unwrap_or(0);
-        let holder = row.and_then(|row| row.first()).and_then(as_text);
+        let worker = row.and_then(|row| row.first()).and_then(as_text);
+        let worker = worker.map(|name| WorkerLook { name, lease_ends_ms: number(3) });
         let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
         Ok(JobLook {
             pending: unsigned(pending),
             conflicts: unsigned(conflicts),
-            worker: holder.filter(|_| number(1) > 0),
+            worker: worker.filter(|_| number(1) > 0),
+            opposite,
             copied: state.phase == Phase::Drain,
             rows: unsigned(number(2)),
         })

@@ -44,10 +44,19 @@ async fn servers() {
 }
 
 /// One death: at the end of which step, who, and whether the coordinator dies too.
+#[derive(Clone)]
 struct Death {
     step: &'static str,
     victim: Option<&'static str>,
     with_coordinator: bool,
+}
+
+impl Death {
+    /// As the environment names it: `hold/sync+coordinator`.
+    fn kind(&self) -> String {
+        let with = if self.with_coordinator { "+coordinator" } else { "" };
+        format!("{}/{}{with}", self.step, self.victim.unwrap_or("nobody"))
+    }
 }
 
 /// Each step with the coordinator alone, with it and each victim, and with each victim while the coordinator lives on; in
@@ -62,16 +71,23 @@ fn plan(victims: &[&'static str], usual: usize) -> (Vec<Death>, StdRng) {
             [true, false].map(|with_coordinator| (*step, Some(*victim), with_coordinator))
         })
     });
-    let mut all: Vec<_> = alone.into_iter().chain(both).collect();
+    let death = |(step, victim, with_coordinator)| Death { step, victim, with_coordinator };
+    let mut all: Vec<_> = alone.into_iter().chain(both).map(death).collect();
+    if let Ok(kinds) = std::env::var("BANYAN_KINDS") {
+        all.retain(|death| kinds.split(',').any(|kind| death.kind().contains(kind)));
+        assert!(
+            !all.is_empty(),
+            "BANYAN_KINDS={kinds} is part of no kind, as hold/sync+coordinator"
+        );
+    }
     all.shuffle(&mut random);
     let wanted = match std::env::var("BANYAN_CRASHES").as_deref() {
         Ok("all") => all.len(),
         Ok(number) => number.parse().unwrap(),
         Err(_) => usual,
     };
-    let death = |(step, victim, with_coordinator)| Death { step, victim, with_coordinator };
     println!("seed {seed}, {wanted} crashes of {} kinds", all.len());
-    (all.into_iter().cycle().take(wanted).map(death).collect(), random)
+    (all.into_iter().cycle().take(wanted).collect(), random)
 }
 
 async fn crashes(mut world: World, plan: &[Death], mut random: StdRng) {

@@ -46,10 +46,11 @@ async fn there_and_back(places: Places, switches: u32, rate: u32) {
     world.settle();
     let checked = ledger::check(&world).await;
     holds.sort_unstable();
+    let per_second = f64::from(u32::try_from(checked.writes).unwrap()) / lasted;
     let at = |percent: usize| holds[(holds.len() * percent).div_ceil(100).max(1) - 1];
     println!(
-        "hold p50 {} ms, p99 {} ms; {} requests in {lasted:.0} s, {} failed; {} acknowledged writes of the context on the owner's \
-         side and equal on the other; {} public events, {} came twice",
+        "hold p50 {} ms, p99 {} ms; {} requests in {lasted:.0} s, {} failed; {} acknowledged writes of the context ({per_second:.0}/s) \
+         on the owner's side and equal on the other; {} public events, {} came twice",
         at(50),
         at(99),
         traffic["requests"],

@@ -17,6 +17,8 @@ use std::time::Duration;
 const OLD_TRANSACTION: Duration = Duration::from_secs(2);
 /// Marks that may wait at the beginning: the catch-up moves them.
 const PENDING_MAX: u64 = 20_000;
+/// What is said in place of a worker's name.
+const NO_WORKER: &str = "none, the switch drains by itself";
 
 pub(super) async fn preflight(world: &World<'_>, switch: &Switch) -> Result<Vec<Check>, PortError> {
     let mut checks = Vec::new();
@@ -161,7 +163,7 @@ async fn jobs(
             (CheckVerdict::Never, "the first copy is not done".to_owned(), remedy)
         } else {
             let came = verdict(found.pending <= PENDING_MAX, CheckVerdict::Fail);
-            let worker = found.worker.as_deref().unwrap_or("none, the switch drains by itself");
+            let worker = found.worker.as_ref().map_or(NO_WORKER, |worker| worker.name.as_str());
             let detail = format!("{} marks wait, worker: {worker}", found.pending);
             (came, detail, "banyan sync list    (wait until it has caught up)".to_owned())
         };

@@ -5,6 +5,7 @@
 //! call may be repeated, also after a reply was lost; a call that returned an error may or may not have happened, and
 //! the next reading tells; every call ends within a limit of its own.
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -160,6 +161,18 @@ pub struct Drained {
     pub pending: u64,
     /// Aggregates that could not be written, by key and reason. Any stops the switch.
     pub conflicts: Vec<String>,
+    /// Who has to write what is left.
+    pub workers: Vec<String>,
+}
+
+impl fmt::Display for Drained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rows moved, {} waiting", self.rows, self.pending)?;
+        if self.pending > 0 && !self.workers.is_empty() {
+            write!(f, " for {}", self.workers.join(", "))?;
+        }
+        Ok(())
+    }
 }
 
 /// What a comparison found.

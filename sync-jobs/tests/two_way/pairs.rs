@@ -41,6 +41,9 @@ pairs!(
     postgres_postgres: Postgres -> Postgres,
 );
 
+/// Milliseconds that a worker lives at most, and how many more per thousand messages, so that it comes to copy before it dies.
+const LIFE_MS: u64 = 1_500;
+const LIFE_MS_PER_1000: u64 = 25;
 /// Longest time that an owner keeps the context.
 const TURN_MAX: Duration = Duration::from_mins(15);
 
@@ -71,14 +74,21 @@ async fn there_and_back(legacy: Db, new: Db) {
         let of_turn = kills.div_ceil(4);
         let seed = seed ^ (turn as u64) << 8;
         // A turn ends.
-        let turn = own(&sides, owner, ids, of_turn, seed);
+        let life_ms = LIFE_MS + u64::from(messages) * LIFE_MS_PER_1000 / 1_000;
+        let turn = own(&sides, owner, ids, (of_turn, life_ms), seed);
         ids = tokio::time::timeout(TURN_MAX, turn).await.unwrap();
         both_sides_agree(&sides, owner, seed).await;
     }
 }
 
 /// One side owns the context and writes, workers carry it over and are killed, until all is carried.
-async fn own(sides: &Sides, owner: Side, ids: Ids, kills: usize, seed: u64) -> Ids {
+async fn own(
+    sides: &Sides,
+    owner: Side,
+    ids: Ids,
+    (kills, life_ms): (usize, u64),
+    seed: u64,
+) -> Ids {
     let stop = CancellationToken::new();
     let client = match owner {
         Side::Legacy => sides.on_legacy().await,
@@ -86,7 +96,7 @@ async fn own(sides: &Sides, owner: Side, ids: Ids, kills: usize, seed: u64) -> I
     };
     let writer = tokio::spawn(write(client, owner, ids, stop.clone()));
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut killed = 0;
+    let (mut killed, mut phases) = (0, [0; 3]);
     for _ in 0..kills {
         let pause = Arc::new(KillAt::new(rng.random_range(1..40)));
         let job = job(sides, owner.other(), ports(&pause));
@@ -94,19 +104,20 @@ async fn own(sides: &Sides, owner: Side, ids: Ids, kills: usize, seed: u64) -> I
             job.run(RunMode::Follow, CancellationToken::new()).await.map(drop)
         });
         // Half die at a named point, half at any moment.
-        let longest = Duration::from_millis(rng.random_range(20..1_500));
+        let longest = Duration::from_millis(rng.random_range(20..life_ms));
         let reached = tokio::time::timeout(longest, pause.reached.notified()).await;
         killed += usize::from(reached.is_ok());
         run.abort();
         drop(run.await);
-        end_lease(sides, owner.other()).await;
+        let phase = end_lease(sides, owner.other()).await;
+        phases[phase.min(2)] += 1;
     }
     stop.cancel();
     let ids = writer.await.unwrap();
     let job = job(sides, owner.other(), Ports::default());
     job.run(RunMode::Once, CancellationToken::new()).await.unwrap();
     println!(
-        "  {owner:?} wrote up to message {}, {killed} of {kills} killed at a point",
+        "  {owner:?} wrote up to message {}, {killed} of {kills} killed at a point; while listing, copying, following: {phases:?}",
         ids.message
     );
     ids
@@ -148,13 +159,18 @@ fn job(sides: &Sides, to: Side, ports: Ports) -> Job {
     Job::open_toward(tables::spec(sides.legacy), sides.urls.clone(), ports, to).unwrap()
 }
 
-/// A killed worker's lease ends by time; the test does not wait for it.
-async fn end_lease(sides: &Sides, on: Side) {
+/// A killed worker's lease ends by time; the test does not wait for it. Gives how far the job is: 0 list, 1 copy, 2 drain.
+async fn end_lease(sides: &Sides, on: Side) -> usize {
     let mut client = match on {
         Side::Legacy => sides.on_legacy().await,
         Side::New => sides.on_new().await,
     };
     client.transaction(&["UPDATE by_state SET lease_expires_ms = 0".to_owned()]).await;
+    let sql = format!(
+        "SELECT CASE phase WHEN 'list' THEN 0 WHEN 'copy' THEN 1 ELSE 2 END FROM by_state WHERE direction = '{}'",
+        on.as_str()
+    );
+    usize::try_from(client.number(&sql).await).unwrap()
 }
 
 fn ports(pause: &Arc<KillAt>) -> Ports {

@@ -141,3 +141,57 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// The switch does the work itself only where nobody else does, and must not wait for somebody else's lease meanwhile.
+#[tokio::test]
+async fn once_if_free_ends_at_once_beside_another_worker() {
+    let Some(sides) = Sides::make(Db::Sqlite, Db::Sqlite).await else { return };
+    let mut monolith = sides.on_legacy().await;
+    monolith.run(&tables::legacy(Db::Sqlite)).await;
+    for sql in tables::seed(Db::Sqlite, 12, 80) {
+        monolith.run(&sql).await;
+    }
+    let mut service = sides.on_new().await;
+    service.run(&tables::new(Db::Sqlite)).await;
+    let open = |to| {
+        let (urls, ports) = (sides.urls.clone(), Ports::default());
+        Job::open_toward(tables::spec(Db::Sqlite), urls, ports, to).unwrap()
+    };
+    let (job, back) = (open(Side::New), open(Side::Legacy));
+    for job in [&job, &back] {
+        job.install().await.unwrap();
+    }
+    job.run(RunMode::OnceIfFree, CancellationToken::new()).await.unwrap();
+    assert_eq!(service.number("SELECT COUNT(*) FROM chat_messages").await, 80);
+    monolith.run("UPDATE messages SET body = 'new' WHERE id = 5").await;
+    let stop = CancellationToken::new();
+    let other = tokio::spawn({
+        let (job, stop) = (job.clone(), stop.clone());
+        async move { job.run(RunMode::Follow, stop).await }
+    });
+    let says = "SELECT COUNT(*) FROM chat_messages WHERE body = 'new'";
+    let started = Instant::now();
+    while service.number(says).await == 0 {
+        assert!(started.elapsed() < Duration::from_secs(30), "it does not follow");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut watch = job.watch().await.unwrap();
+    let first = watch.look().await.unwrap().worker.unwrap();
+    for job in [&job, &back] {
+        let started = Instant::now();
+        let ended = job.run(RunMode::OnceIfFree, CancellationToken::new()).await;
+        assert!(ended.unwrap_err().is_of_another_worker());
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    }
+    let seen_by_back = back.watch().await.unwrap().look().await.unwrap();
+    assert_eq!(seen_by_back.opposite.as_deref(), Some(first.name.as_str()));
+    // An idle worker renews its lease long before that ends, so that others see it live.
+    let started = Instant::now();
+    while !watch.look().await.unwrap().worker.unwrap().lives_since(&first) {
+        assert!(started.elapsed() < Duration::from_secs(4), "it shows no life");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.cancel();
+    other.await.unwrap().unwrap();
+    assert_eq!(watch.look().await.unwrap().worker, None);
+}

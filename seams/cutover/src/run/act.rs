@@ -136,18 +136,18 @@ impl Cutover<'_> {
             Step::CatchUp => {
                 let done = self.ports.catch_up(switch, self.limits.catch_up_max).await?;
                 self.summary.caught_up_rows += done.rows;
-                Ok(conflicts(done.conflicts).unwrap_or_else(|| {
-                    Outcome::Done(format!("{} rows moved, {} waiting", done.rows, done.pending))
-                }))
+                let said = done.to_string();
+                Ok(conflicts(done.conflicts).unwrap_or(Outcome::Done(said)))
             }
             Step::Drain => {
                 let done = self.ports.drain(switch, left).await?;
                 self.summary.drained_rows += done.rows;
-                if let Some(no) = conflicts(done.conflicts) {
-                    return Ok(no);
-                }
-                let said = format!("{} rows moved, {} waiting", done.rows, done.pending);
-                Ok(if done.pending == 0 { Outcome::Done(said) } else { Outcome::Again(said) })
+                let (said, is_over) = (done.to_string(), done.pending == 0);
+                Ok(conflicts(done.conflicts).unwrap_or(if is_over {
+                    Outcome::Done(said)
+                } else {
+                    Outcome::Again(said)
+                }))
             }
             Step::Verify => {
                 let done = self.ports.verify(switch, left).await?;
