@@ -5,6 +5,7 @@
 //! rows in it, counted; every verify looks at equal tables and says so; a tool that is not installed is named.
 
 mod copy;
+mod follow;
 mod table;
 mod tool;
 mod verify;
@@ -12,7 +13,7 @@ mod world;
 
 use crate::{BenchError, failed, quiet, say};
 use std::time::{Duration, Instant};
-use world::World;
+use world::{Target, World};
 
 /// Options of the command.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,6 +30,12 @@ pub(crate) struct SyncArgs {
     /// Only cases whose name has this text; `banyan` shows the memory of copy and verify for any number of rows
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Writes per second of the source while its followers are timed
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..=20_000))]
+    follow_rate: u32,
+    /// How many seconds a follower is timed; 0: not
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    follow_seconds: u32,
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
@@ -62,6 +69,7 @@ struct Report {
     /// Peak of this process, which runs Banyan's cases itself and the others as children.
     peak_memory_mib: Option<u64>,
     groups: Vec<Group>,
+    follow: Vec<follow::Follow>,
     not_run: Vec<String>,
 }
 
@@ -81,6 +89,7 @@ async fn measure(args: &SyncArgs) -> Result<(), BenchError> {
         copy::round(&mut bench, &world, round).await?;
         verify::round(&mut bench, &world, round).await?;
     }
+    let follow = bench.follow(&world).await?;
     let report = Report {
         schema: "banyan.bench.sync/1",
         optimised_build: !cfg!(debug_assertions),
@@ -88,6 +97,7 @@ async fn measure(args: &SyncArgs) -> Result<(), BenchError> {
         busy_starts: bench.busy_starts,
         peak_memory_mib: peak_memory_mib(),
         groups: bench.groups(),
+        follow,
         not_run: bench.not_run,
     };
     table::print(&report, args.json)
@@ -136,6 +146,25 @@ impl Bench<'_> {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Times followers.
+    async fn follow(&mut self, world: &World) -> Result<Vec<follow::Follow>, BenchError> {
+        let mut done = Vec::new();
+        let is_left_out =
+            self.args.only.as_ref().is_some_and(|only| !"follow".contains(only.as_str()));
+        if is_left_out || self.args.follow_seconds == 0 {
+            return Ok(done);
+        }
+        for target in [Target::MariaDb, Target::Postgres] {
+            say::progress(1, 1, &format!("follow to {target:?}"));
+            if !quiet::wait(self.args.wait) {
+                self.busy_starts += 1;
+            }
+            let (rate, seconds) = (self.args.follow_rate, self.args.follow_seconds);
+            done.push(follow::measure(world, target, rate, seconds).await?);
+        }
+        Ok(done)
     }
 
     fn groups(&self) -> Vec<Group> {

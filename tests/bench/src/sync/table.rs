@@ -30,6 +30,16 @@ pub(super) fn print(report: &Report, json: bool) -> Result<(), BenchError> {
         }
         line(&mut text, "");
     }
+    if !report.follow.is_empty() {
+        line(
+            &mut text,
+            "follow MariaDB: from the commit of a row to when it was seen on the target",
+        );
+        for follow in &report.follow {
+            line(&mut text, &follow.line());
+        }
+        line(&mut text, "");
+    }
     for reason in &report.not_run {
         line(&mut text, &format!("not run: {reason}"));
     }

@@ -98,21 +98,28 @@ impl World {
         }
     }
 
-    /// Fails unless the target has all rows.
-    pub(super) async fn count(&self, target: Target) -> Result<(), BenchError> {
-        const SQL: &str = "SELECT COUNT(*) FROM items";
-        let found: i64 = match target {
+    /// A connection to the filled table.
+    pub(super) async fn source(&self) -> Result<MySqlConnection, BenchError> {
+        MySqlConnection::connect(&self.mysql_url("source")).await.map_err(failed("connect"))
+    }
+
+    /// A connection that looks at a target.
+    pub(super) async fn looker(&self, target: Target) -> Result<Looker, BenchError> {
+        Ok(match target {
             Target::MariaDb => {
                 let url = self.mysql_url("target");
-                let mut on = MySqlConnection::connect(&url).await.map_err(failed("connect"))?;
-                sqlx::query_scalar(SQL).fetch_one(&mut on).await.map_err(failed("count"))?
+                Looker::MariaDb(MySqlConnection::connect(&url).await.map_err(failed("connect"))?)
             }
             Target::Postgres => {
                 let url = self.postgres_url();
-                let mut on = PgConnection::connect(&url).await.map_err(failed("connect"))?;
-                sqlx::query_scalar(SQL).fetch_one(&mut on).await.map_err(failed("count"))?
+                Looker::Postgres(PgConnection::connect(&url).await.map_err(failed("connect"))?)
             }
-        };
+        })
+    }
+
+    /// Fails unless the target has all rows.
+    pub(super) async fn count(&self, target: Target) -> Result<(), BenchError> {
+        let found = self.looker(target).await?.number("SELECT COUNT(*) FROM items").await?;
         if found == i64::from(self.rows) {
             return Ok(());
         }
@@ -127,6 +134,23 @@ impl World {
         };
         let urls = SideUrls { legacy: self.mysql_url("source"), new };
         Job::open(spec(), urls, Ports::default()).map_err(failed("open the job"))
+    }
+}
+
+/// A connection that looks at a target.
+pub(super) enum Looker {
+    MariaDb(MySqlConnection),
+    Postgres(PgConnection),
+}
+
+impl Looker {
+    /// The one number of a query.
+    pub(super) async fn number(&mut self, sql: &'static str) -> Result<i64, BenchError> {
+        match self {
+            Self::MariaDb(on) => sqlx::query_scalar(sql).fetch_one(on).await,
+            Self::Postgres(on) => sqlx::query_scalar(sql).fetch_one(on).await,
+        }
+        .map_err(failed("count"))
     }
 }
 
