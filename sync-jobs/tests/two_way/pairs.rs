@@ -167,7 +167,8 @@ async fn end_lease(sides: &Sides, on: Side) -> usize {
     };
     client.transaction(&["UPDATE by_state SET lease_expires_ms = 0".to_owned()]).await;
     let sql = format!(
-        "SELECT CASE phase WHEN 'list' THEN 0 WHEN 'copy' THEN 1 ELSE 2 END FROM by_state WHERE direction = '{}'",
+        "SELECT COUNT(CASE WHEN phase <> 'list' THEN 1 END) + COUNT(CASE WHEN phase = 'drain' THEN 1 END) \
+         FROM by_state WHERE direction = '{}'",
         on.as_str()
     );
     usize::try_from(client.number(&sql).await).unwrap()
