@@ -3,15 +3,17 @@
 //! `BANYAN_MESSAGES=200000 BANYAN_KILLS=200 cargo test -p banyan-sync-jobs --test two_way pairs -- --nocapture
 //! --test-threads 1` is the long form; `BANYAN_TEST_SEED` repeats a run.
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use banyan_sync_jobs::{Job, Pause, PausePoint, Ports, RunMode, Side, VerifyOptions};
+use banyan_sync_jobs::{Job, Pause, PausePoint, Ports, RunMode, Side, SideUrls, VerifyOptions};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::Notify;
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::db::{Client, Db, Sides};
@@ -98,17 +100,9 @@ async fn own(
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut killed, mut phases) = (0, [0; 3]);
     for _ in 0..kills {
-        let pause = Arc::new(KillAt::new(rng.random_range(1..40)));
-        let job = job(sides, owner.other(), ports(&pause));
-        let run = tokio::spawn(async move {
-            job.run(RunMode::Follow, CancellationToken::new()).await.map(drop)
-        });
-        // Half die at a named point, half at any moment.
+        let points = rng.random_range(1..40);
         let longest = Duration::from_millis(rng.random_range(20..life_ms));
-        let reached = tokio::time::timeout(longest, pause.reached.notified()).await;
-        killed += usize::from(reached.is_ok());
-        run.abort();
-        drop(run.await);
+        killed += usize::from(dies(sides, owner.other(), points, longest).await);
         let phase = end_lease(sides, owner.other()).await;
         phases[phase.min(2)] += 1;
     }
@@ -174,27 +168,62 @@ async fn end_lease(sides: &Sides, on: Side) -> usize {
     usize::try_from(client.number(&sql).await).unwrap()
 }
 
-fn ports(pause: &Arc<KillAt>) -> Ports {
-    Ports { pause: Arc::<KillAt>::clone(pause), ..Ports::default() }
+const LEGACY: &str = "BANYAN_PAIR_LEGACY";
+const NEW: &str = "BANYAN_PAIR_NEW";
+const TO: &str = "BANYAN_PAIR_TO";
+const POINTS: &str = "BANYAN_PAIR_POINTS";
+
+/// A worker is a process; SIGKILL ends it at its n-th named point, or at any moment before. Answers whether it was at the point.
+async fn dies(sides: &Sides, to: Side, points: usize, longest: Duration) -> bool {
+    let mut worker = Command::new(std::env::current_exe().unwrap());
+    worker
+        .args(["--exact", "pairs::child_follows", "--ignored", "--nocapture"])
+        .env(LEGACY, &sides.urls.legacy)
+        .env(NEW, &sides.urls.new)
+        .env(TO, to.as_str())
+        .env(POINTS, points.to_string())
+        .stdout(Stdio::null())
+        .kill_on_drop(true);
+    let mut worker = worker.spawn().unwrap();
+    let ended = tokio::time::timeout(longest, worker.wait()).await;
+    let at_point = ended.is_ok();
+    if !at_point {
+        worker.start_kill().unwrap();
+    }
+    let status = worker.wait().await.unwrap();
+    assert_eq!(status.signal(), Some(9), "it runs until it is killed");
+    at_point
 }
 
-/// Says when the run has come to its n-th point, and keeps it there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "runs only as a child process of another test"]
+async fn child_follows() {
+    let (Ok(legacy), Ok(new)) = (std::env::var(LEGACY), std::env::var(NEW)) else { return };
+    let db = match legacy.split(':').next() {
+        Some("sqlite") => Db::Sqlite,
+        Some("mysql") => Db::Maria,
+        _ => Db::Postgres,
+    };
+    let to =
+        Side::ALL.into_iter().find(|to| std::env::var(TO).is_ok_and(|said| said == to.as_str()));
+    let left = std::env::var(POINTS).unwrap().parse::<usize>().unwrap().into();
+    let ports = Ports { pause: Arc::new(KillAt { left }), ..Ports::default() };
+    let job =
+        Job::open_toward(tables::spec(db), SideUrls { legacy, new }, ports, to.unwrap()).unwrap();
+    job.run(RunMode::Follow, CancellationToken::new()).await.unwrap();
+}
+
+/// Ends the process at the n-th point that the run comes to.
 struct KillAt {
     left: AtomicUsize,
-    reached: Notify,
-}
-
-impl KillAt {
-    fn new(points: usize) -> Self {
-        Self { left: points.into(), reached: Notify::new() }
-    }
 }
 
 #[async_trait]
 impl Pause for KillAt {
     async fn reach(&self, _point: PausePoint) {
         if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.reached.notify_one();
+            let me = std::process::id().to_string();
+            Command::new("kill").args(["-KILL", &me]).status().await.unwrap();
             std::future::pending::<()>().await;
         }
     }
