@@ -101,8 +101,8 @@ impl World<'_> {
                 pending += found.pending + if found.copied { 0 } else { few + 1 };
                 let who = Who::of(&found, first);
                 drained.workers.extend(who.name(job.name()).filter(|_| is_open(&found)));
-                if until == Until::Nearly && who.is_in_doubt() {
-                    doubt = who.name(job.name());
+                if until == Until::Nearly {
+                    doubt = doubt.or(who.doubt(job.name()));
                 }
             }
             drained.pending = pending;
@@ -155,20 +155,25 @@ impl Who {
         }
     }
 
-    /// Whether clients might wait for nobody.
-    fn is_in_doubt(&self) -> bool {
-        matches!(self, Self::Silent(_) | Self::Opposite(_))
+    /// What to wait for before clients do, because they might wait for nobody.
+    fn doubt(&self, job: &str) -> Option<String> {
+        match self {
+            Self::Switch | Self::Worker(_) => None,
+            Self::Silent(_) => self.name(job).map(|name| format!("a sign of life of {name}")),
+            Self::Opposite(_) => self.name(job),
+        }
     }
 
     fn name(&self, job: &str) -> Option<String> {
-        Some(match self {
-            Self::Switch => return None,
-            Self::Worker(name) => format!("worker {name} of job `{job}`"),
-            Self::Silent(name) => format!("a sign of life of worker {name} of job `{job}`"),
-            Self::Opposite(name) => {
-                format!("worker {name}, which runs job `{job}` in the other direction")
+        match self {
+            Self::Switch => None,
+            Self::Worker(name) | Self::Silent(name) => {
+                Some(format!("worker {name} of job `{job}`"))
             }
-        })
+            Self::Opposite(name) => {
+                Some(format!("worker {name}, which runs job `{job}` in the other direction"))
+            }
+        }
     }
 }
 
@@ -213,6 +218,12 @@ mod tests {
         let nobody = JobLook { worker: None, ..look("", 0) };
         assert_eq!(who(&nobody), Who::Opposite("back".to_owned()));
         assert_eq!(who(&JobLook::default()), Who::Switch);
+        assert_eq!(
+            silent("w").doubt("j").as_deref(),
+            Some("a sign of life of worker w of job `j`")
+        );
+        assert_eq!(silent("w").name("j").as_deref(), Some("worker w of job `j`"));
+        assert_eq!(Who::Worker("w".to_owned()).doubt("j"), None);
     }
 
     #[test]

@@ -27,7 +27,8 @@ pub(crate) struct SyncArgs {
     /// Seconds to wait before each case for the machine to become quiet
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=600))]
     wait: u64,
-    /// Only cases whose name has this text; `banyan` shows the memory of copy and verify for any number of rows
+    /// Only cases whose name has this text; `banyan` shows the memory of copy and verify for any number of rows,
+    /// `follow` only the followers
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Writes per second of the source while its followers are timed
