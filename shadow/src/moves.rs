@@ -24,10 +24,13 @@ pub(crate) struct Moves {
     places: BTreeMap<String, Place>,
     /// Lists, by their path without indices, in which something moved at an element known by identity.
     keyed: BTreeSet<String>,
-    /// The same at an element known by its index.
-    positional: BTreeSet<String>,
+    /// The same at an element known by its index, with that index as long as it was but one.
+    positional: BTreeMap<String, Option<String>>,
     /// Lists whose elements came, went or changed places, so that an index says nothing.
     shifted: BTreeSet<String>,
+    /// The two shapes of what was under another name or in another list, the lesser first: a comparison tells the place
+    /// of one end only, and which one depends on which answer was first.
+    joined: BTreeSet<[String; 2]>,
     /// Something moved in a body that is no JSON.
     text: bool,
 }
@@ -89,6 +92,7 @@ impl Moves {
             // Under another name or in another list: both places moved.
             let gone = Place { value_only: false, classes: BTreeSet::new() };
             self.places.entry(other.clone()).or_insert(gone).value_only = false;
+            self.joined.extend(ends(difference));
         }
         let value_only = is_value(difference.kind);
         let place = self
@@ -104,8 +108,14 @@ impl Moves {
         self.text |= !path.starts_with('$');
         let lists = lists(path);
         for list in &lists {
-            let moved = if list.keyed { &mut self.keyed } else { &mut self.positional };
-            moved.insert(list.name.clone());
+            if list.keyed {
+                self.keyed.insert(list.name.clone());
+                continue;
+            }
+            let only = self.positional.entry(list.name.clone()).or_insert(Some(list.step.clone()));
+            if only.as_ref() != Some(&list.step) {
+                *only = None;
+            }
         }
         if is_element(difference.kind) {
             // The last step is the element; without one the whole list is meant.
@@ -119,14 +129,15 @@ impl Moves {
     /// How a difference between the sides stands; `owner` is the side whose moves these are.
     pub(crate) fn stand(&self, difference: &Difference, owner: Side) -> Stand {
         let path = &difference.location.path;
-        if self.all {
+        if self.all || ends(difference).is_some_and(|ends| self.joined.contains(&ends)) {
             return Stand::Moving;
         }
         if let Some(place) = self.places.get(path) {
             // An index may mean another element each time; then no class can be asserted.
             let vague = lists(path).iter().any(|list| {
+                let several = self.positional.get(&list.name).is_some_and(Option::is_none);
                 let moved = self.keyed.contains(&list.name) || self.shifted.contains(&list.name);
-                !list.keyed && moved
+                !list.keyed && (moved || several)
             });
             let kept = vague || !place.value_only || place.keeps(difference, owner);
             return if kept { Stand::Moving } else { Stand::OutOfClass };
@@ -149,22 +160,22 @@ impl Moves {
         let lists = lists(path);
         let by_list = lists.iter().any(|list| {
             if list.keyed {
-                self.positional.contains(&list.name)
+                self.positional.contains_key(&list.name)
             } else {
                 // By content, two answers may be aligned otherwise than two others: an index says nothing then.
                 self.keyed.contains(&list.name)
                     || self.shifted.contains(&list.name)
-                    || self.positional.contains(&list.name)
+                    || self.positional.contains_key(&list.name)
             }
         });
         let name = plain(path);
         let element = is_element(difference.kind);
         let whole = match lists.last().filter(|list| list.last) {
             // Which elements an index means depends on all of them.
-            Some(list) => element && !list.keyed && self.positional.contains(&list.name),
-            None if element => self.shifted.contains(&name) || self.positional.contains(&name),
+            Some(list) => element && !list.keyed && self.positional.contains_key(&list.name),
+            None if element => self.shifted.contains(&name) || self.positional.contains_key(&name),
             None => {
-                let moved = self.shifted.contains(&name) || self.positional.contains(&name);
+                let moved = self.shifted.contains(&name) || self.positional.contains_key(&name);
                 is_order(difference.kind) && moved
             }
         };
@@ -267,10 +278,19 @@ const fn is_order(kind: Kind) -> bool {
     matches!(kind, Kind::ArrayReordered { .. })
 }
 
+/// The shapes of both ends of what is under another name or in another list.
+fn ends(difference: &Difference) -> Option<[String; 2]> {
+    let mut ends = [difference.location.shape.clone(), difference.hint.clone()?];
+    ends.sort_unstable();
+    Some(ends)
+}
+
 /// A list on the way of a path.
 struct List {
     /// Its path without indices.
     name: String,
+    /// The step to its element.
+    step: String,
     /// Whether its element is known by identity.
     keyed: bool,
     /// Whether the path ends at its element.
@@ -286,7 +306,8 @@ fn lists(path: &str) -> Vec<List> {
         let step = path.get(from..*end).unwrap_or_default();
         if is_index(step) {
             let keyed = step.starts_with("[?");
-            lists.push(List { name: name.clone(), keyed, last: nth + 1 == ends.len() });
+            let last = nth + 1 == ends.len();
+            lists.push(List { name: name.clone(), step: step.to_owned(), keyed, last });
             name.push_str("[*]");
         } else {
             name.push_str(step);

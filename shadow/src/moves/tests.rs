@@ -58,6 +58,10 @@ fn an_index_says_nothing_once_elements_came_or_went() {
     assert_eq!(stand(&owner, r#"{"list":["c","a","x"]}"#), [""; 0]);
     let nested = [r#"[[1,2],["a"]]"#, r#"[[0,1,2],["a"]]"#];
     assert_eq!(stand(&nested, r#"[[0,1,2],["b"]]"#), [""; 0]);
+    let one = [r#"{"list":[1,5]}"#, r#"{"list":[2,5]}"#];
+    assert_eq!(stand(&one, r#"{"list":[null,5]}"#), ["$.list[0]"], "always a number there");
+    let several = [r#"{"list":[1,5]}"#, r#"{"list":[2,6]}"#];
+    assert_eq!(stand(&several, r#"{"list":[null,6]}"#), [""; 0]);
     let still = [r#"{"n":1,"list":["a","b"]}"#, r#"{"n":2,"list":["a","b"]}"#];
     assert!(!stand(&still, r#"{"n":1,"list":["a","x"]}"#).is_empty());
 }
@@ -68,6 +72,19 @@ fn what_moved_above_moves_what_is_below_and_not_the_other_way_round() {
     assert_eq!(stand(&owner, r#"{"user":{"name":"b"}}"#), [""; 0]);
     let owner = [r#"{"user":{"seen":1}}"#, r#"{"user":{"seen":2}}"#];
     assert_eq!(stand(&owner, "{}"), ["$.user"], "legacy always has it");
+}
+
+#[test]
+fn what_moved_to_another_list_or_name_may_be_back_where_it_was() {
+    let (outer, inner) =
+        (r#"[{"id":3,"v":[]},{"id":7,"t":"a"}]"#, r#"[{"id":3,"v":[{"id":7,"t":"a"}]}]"#);
+    for owner in [[outer, inner], [inner, outer]] {
+        assert_eq!(stand(&owner, owner[0]), [""; 0], "{owner:?}");
+    }
+    let named = |name: &str| format!(r#"[{{"id":3,"{name}":[1,2,3]}},{{"id":4}}]"#);
+    let (first, last) = (named("user"), named("author"));
+    assert_eq!(stand(&[&first, &last], &first), [""; 0]);
+    assert_eq!(stand(&[&first, &last], &named("other")), ["$[?@.id==3].author"]);
 }
 
 #[test]
