@@ -46,6 +46,13 @@ pub enum SyncError {
         #[source]
         source: sqlx::Error,
     },
+    /// The scratch database of a verify, on this machine.
+    #[error("keep the list of root keys on this machine")]
+    Scratch {
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
     /// A database did not answer in time.
     #[error("{act} on side `{}`: no answer within {seconds} s", side.as_str())]
     Timeout {
@@ -233,6 +240,7 @@ impl SyncError {
             | Self::Scheme { .. }
             | Self::NotInstalled { .. }
             | Self::Drift { .. }
+            | Self::Scratch { .. }
             | Self::Shape { .. }
             | Self::Types { .. }
             | Self::Value { .. }
@@ -293,6 +301,7 @@ impl SyncError {
             | Self::Scheme { .. }
             | Self::NotInstalled { .. }
             | Self::Drift { .. }
+            | Self::Scratch { .. }
             | Self::Shape { .. }
             | Self::Types { .. }
             | Self::Value { .. }
@@ -323,6 +332,9 @@ impl SyncError {
                 "check that the database of side `{}` runs and that its address is right",
                 side.as_str()
             ),
+            Self::Scratch { .. } => "long lists go to the folder for temporary files: give it space, or name another \
+                                     one in SQLITE_TMPDIR"
+                .into(),
             Self::NotInstalled { job, .. } => {
                 format!("banyan sync plan {job} shows the missing DDL; --execute installs it")
             }

@@ -8,10 +8,11 @@
 //! What must stay true: a key that appears after the listing is in the change table, because the triggers
 //! were there before; memory holds one batch of keys.
 
-use banyan_engine::RootKey;
+use banyan_engine::{ColumnKind, RootKey};
 use futures_util::StreamExt;
 
 use crate::connection::{Connection, as_keys, as_text, failed};
+use crate::dialect::Dialect;
 use crate::error::SyncError;
 use crate::job::JobInner;
 use crate::pause::{Pause, PausePoint};
@@ -62,23 +63,6 @@ impl WorkList {
         Ok(())
     }
 
-    /// Adds the keys that a select of one column gives on the target itself.
-    pub(crate) async fn fill_by(
-        &self,
-        target: &mut Connection,
-        select: &str,
-    ) -> Result<(), SyncError> {
-        let (insert, end) = target.dialect.insert_ignore();
-        let sql = format!(
-            "{insert} by_copy (list_name, k) SELECT {}, k FROM ({select}) AS q WHERE k IS NOT NULL{end}",
-            text(target.dialect, &self.name)?,
-        );
-        // In a transaction of its own: MariaDB then reads without locks that an apply could wait for.
-        target.begin_write().await?;
-        target.run("write the work list", &sql).await?;
-        target.commit().await
-    }
-
     /// Adds the roots that the target's own tables have.
     pub(crate) async fn fill_from_target(
         &self,
@@ -87,24 +71,11 @@ impl WorkList {
         job: &JobInner,
     ) -> Result<(), SyncError> {
         let (insert, end) = target.dialect.insert_ignore();
-        if shapes.iter().any(|shape| shape.spec.current.is_some()) {
-            let roots = job.spec.roots_of(job.to).unwrap_or_default();
+        let (name, key) = (text(target.dialect, &self.name)?, target.dialect.as_key("q.k"));
+        for select in target_roots(target.dialect, shapes, job) {
             let sql = format!(
-                "{insert} by_copy (list_name, k) SELECT DISTINCT {}, {} FROM ({roots}) AS q \
-                 WHERE q.k IS NOT NULL{end}",
-                text(target.dialect, &self.name)?,
-                target.dialect.as_key("q.k"),
-            );
-            target.run("list the target's root keys", &sql).await?;
-        }
-        for shape in shapes.iter().filter(|shape| shape.spec.current.is_none()) {
-            let root = target.dialect.name(&shape.spec.root_column);
-            let sql = format!(
-                "{insert} by_copy (list_name, k) SELECT DISTINCT {}, {} FROM {} \
-                 WHERE {root} IS NOT NULL{end}",
-                text(target.dialect, &self.name)?,
-                target.dialect.as_key(&root),
-                target.dialect.name(&shape.spec.name),
+                "{insert} by_copy (list_name, k) SELECT {name}, {key} FROM ({select}) AS q \
+                 WHERE q.k IS NOT NULL{end}"
             );
             target.run("list the target's root keys", &sql).await?;
         }
@@ -156,4 +127,31 @@ impl WorkList {
         sql.push_str(end);
         target.run("write the work list", &sql).await.map(drop)
     }
+}
+
+/// The selects that give the roots which the target's own tables have, as `k`: text, or integers.
+pub(crate) fn target_roots(
+    dialect: &dyn Dialect,
+    shapes: &[TableShape],
+    job: &JobInner,
+) -> Vec<String> {
+    let mut selects = Vec::new();
+    if shapes.iter().any(|shape| shape.spec.current.is_some()) {
+        let roots = job.spec.roots_of(job.to).unwrap_or_default();
+        let key = dialect.as_key("q.k");
+        selects
+            .push(format!("SELECT DISTINCT {key} AS k FROM ({roots}) AS q WHERE q.k IS NOT NULL"));
+    }
+    for shape in shapes.iter().filter(|shape| shape.spec.current.is_none()) {
+        let root = dialect.name(&shape.spec.root_column);
+        let key = if matches!(shape.root_kind(), ColumnKind::Integer { .. }) {
+            // As they are, an index gives them once each; as text, MariaDB puts all rows into a table of its own first.
+            root.clone()
+        } else {
+            dialect.as_key(&root)
+        };
+        let table = dialect.name(&shape.spec.name);
+        selects.push(format!("SELECT DISTINCT {key} AS k FROM {table} WHERE {root} IS NOT NULL"));
+    }
+    selects
 }

@@ -76,9 +76,7 @@ impl Job {
         drop(timeout(RELEASE_TIMEOUT, release(&self.inner, &holder)).await);
         let ended = match ended {
             // Not told over what the other worker tells of the job.
-            Err(error) if mode == RunMode::OnceIfFree && error.is_of_another_worker() => {
-                return Err(error);
-            }
+            Err(error) if leaves_to_another(&error, mode) => return Err(error),
             ended => ended,
         };
         let (counters, watermark_ms) = (publisher.counters(), publisher.watermark_ms());
@@ -143,17 +141,14 @@ async fn work(
         let Err(error) = tried.await else {
             return Ok(if cancel.is_cancelled() { RunOutcome::Stopped } else { RunOutcome::Done });
         };
-        if matches!(error, SyncError::Stopped) {
+        if matches!(error, SyncError::Stopped) || leaves_to_another(&error, mode) {
             return Err(error);
         }
         metric::error(&job.spec.name);
         let tries_left = backoff.failures() + 1 < job.spec.limits.once_tries;
         let is_over = match mode {
             RunMode::Follow => false,
-            RunMode::Once => !(error.is_transient() && tries_left),
-            RunMode::OnceIfFree => {
-                error.is_of_another_worker() || !(error.is_transient() && tries_left)
-            }
+            RunMode::Once | RunMode::OnceIfFree => !(error.is_transient() && tries_left),
         };
         if is_over {
             return Err(error);
@@ -165,6 +160,11 @@ async fn work(
             return Ok(RunOutcome::Stopped);
         }
     }
+}
+
+/// Whether the error names the worker that this run leaves the work to: no failure, and nothing to try again.
+fn leaves_to_another(error: &SyncError, mode: RunMode) -> bool {
+    mode == RunMode::OnceIfFree && error.is_of_another_worker()
 }
 
 /// How long to wait, and what to say meanwhile.

@@ -1,6 +1,6 @@
 //! Verify: compares every aggregate of both sides, also while they are written.
 //!
-//! All roots of both sides go to a work list of their own. 1. Each chunk of it becomes lanes on both sides, in
+//! All roots of both sides are listed on this machine (`roots`). 1. Each chunk of them becomes lanes on both sides, in
 //! the databases where they can (`encode.rs`); equal lanes and nothing pending: done, one row per table
 //! and side moved. 2. Else lanes per root. 3. Roots that still differ or have pending changes go through
 //! stable windows (`banyan_engine::StableWindow`) with their rows, some chunks later, when they are quiet.
@@ -11,6 +11,7 @@
 pub(crate) mod clean;
 mod level;
 mod measure;
+mod roots;
 mod settle;
 
 use std::sync::Arc;
@@ -19,9 +20,7 @@ use std::time::Duration;
 use crate::drain;
 use crate::error::SyncError;
 use crate::job::{Job, JobInner};
-use crate::listing::WorkList;
 use crate::row_diff::RowDiff;
-use crate::run::unix_ms;
 use banyan_domain::Side;
 use banyan_engine::RootKey;
 use level::Verifier;
@@ -37,7 +36,7 @@ pub struct VerifyOptions {
     /// Only what was applied since the last pass that ended clean, or waits to be applied. Sees what went
     /// through the job; a change that somebody made on the target beside it needs a full pass.
     pub since_clean: bool,
-    /// Roots per chunk.
+    /// Roots of the first chunk; the size then follows the job's `chunk_target`.
     pub keys_per_chunk: usize,
     /// Windows that a moving root gets before it is called hot.
     pub windows: u32,
@@ -168,25 +167,7 @@ pub(crate) async fn verify(
 }
 
 async fn run(verifier: &mut Verifier) -> Result<(), SyncError> {
-    let job = Arc::clone(&verifier.job);
-    let list = WorkList::new(format!(
-        "verify:{}:{}-{}",
-        job.state.list_name(),
-        std::process::id(),
-        unix_ms()
-    ));
-    let done = Box::pin(verifier.run(&list)).await;
-    // Also after a failure: the list is only this run's.
-    let cleared = match &done {
-        Ok(()) => list.clear(&mut verifier.target).await,
-        Err(_) => clear_anew(&job, &list).await,
-    };
-    done.and(cleared)?;
-    verifier.report.pending = drain::pending(&mut verifier.source, &job).await?;
+    Box::pin(verifier.run()).await?;
+    verifier.report.pending = drain::pending(&mut verifier.source, &verifier.job).await?;
     Ok(())
-}
-
-async fn clear_anew(job: &JobInner, list: &WorkList) -> Result<(), SyncError> {
-    let mut target = job.connect_target().await?;
-    list.clear(&mut target).await
 }

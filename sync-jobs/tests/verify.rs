@@ -435,6 +435,27 @@ async fn what_is_applied_while_a_pass_runs_is_looked_at_by_the_next() {
 }
 
 #[tokio::test]
+async fn a_verify_writes_no_list_to_either_side() {
+    let world = World::seeded(60, 200).await;
+    let job = world.job("people", Ports::default());
+    job.install().await.unwrap();
+    once(&job).await;
+    let refuse = "CREATE TRIGGER no_list BEFORE INSERT ON by_copy \
+                  BEGIN SELECT RAISE(ABORT, 'a list'); END";
+    for side in [Side::Legacy, Side::New] {
+        let mut on = world.connect(side).await;
+        let made = "CREATE TABLE IF NOT EXISTS by_copy (list_name TEXT, k TEXT)";
+        world::run(&mut on, &format!("{made}; DELETE FROM by_copy; {refuse}")).await;
+    }
+    // Chunks grow from one root on and pass over none.
+    let options = VerifyOptions { keys_per_chunk: 1, ..VerifyOptions::default() };
+    let report = job.verify(options).await.unwrap();
+    assert!(report.is_clean() && report.checked == 60, "{report:?}");
+    assert_equal(&job).await;
+    assert!(since_clean(&job).await.is_clean());
+}
+
+#[tokio::test]
 async fn an_older_installation_is_told_to_install_again() {
     let world = World::seeded(10, 20).await;
     let job = world.job("people", Ports::default());

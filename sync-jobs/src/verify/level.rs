@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
-use banyan_engine::{Lanes, RootKey};
+use banyan_engine::{ChunkSizer, Lanes, RootKey};
 
 use super::clean::{self, Since};
 use super::measure::{Measure, TableLanes};
+use super::roots::Roots;
 use super::{HashedHere, VerifyOptions, VerifyReport};
 use crate::aggregate;
 use crate::connection::Connection;
@@ -17,8 +19,7 @@ use crate::drain;
 use crate::error::SyncError;
 use crate::install;
 use crate::job::JobInner;
-use crate::listing::WorkList;
-use crate::pause::NoPause;
+use crate::listing;
 use crate::progress::{Counters, JobState, ProgressEvent};
 use crate::select;
 use crate::session;
@@ -28,6 +29,9 @@ use crate::state::Phase;
 
 /// Doubtful roots that wait for their stable windows at most; they are judged together.
 const DOUBTFUL_MAX: usize = 5_000;
+
+/// Roots of a chunk at most; how many follows the time that a chunk takes.
+const KEYS_PER_CHUNK_MAX: usize = 16_000;
 
 /// One select per table; `None` where no row can be.
 type Selects = Vec<Option<String>>;
@@ -99,13 +103,14 @@ impl Verifier {
     }
 
     /// Looks at everything that was asked for.
-    pub(super) async fn run(&mut self, list: &WorkList) -> Result<(), SyncError> {
+    pub(super) async fn run(&mut self) -> Result<(), SyncError> {
         self.begin().await?;
         if let Some(keys) = self.options.keys.clone() {
             self.total = i64::try_from(keys.len()).unwrap_or(i64::MAX);
             let keys: Vec<RootKey> = keys.into_iter().map(RootKey::new).collect();
             for chunk in keys.chunks(self.options.keys_per_chunk.max(1)) {
                 self.check(chunk).await?;
+                self.settle_many().await?;
             }
             return self.settle_doubtful().await;
         }
@@ -113,7 +118,7 @@ impl Verifier {
             return Ok(());
         }
         let pass = clean::begin(&self.job, &mut self.target).await?;
-        let done = self.check_all(list).await;
+        let done = self.check_all().await;
         if done.is_ok()
             && self.report.copied
             && let Some(unproved) = self.unproved.take()
@@ -140,25 +145,30 @@ impl Verifier {
         Ok(reason.is_none())
     }
 
-    async fn check_all(&mut self, list: &WorkList) -> Result<(), SyncError> {
-        if self.options.since_clean {
+    async fn check_all(&mut self) -> Result<(), SyncError> {
+        let (of_source, of_target) = if self.options.since_clean {
             let pending = drain::pending_keys(&self.job.spec.name);
-            list.fill(&mut self.source, pending, &mut self.target, &NoPause).await?;
-            let dirty = clean::dirty_keys(&self.job);
-            list.fill_by(&mut self.target, &dirty).await?;
+            (pending, vec![clean::dirty_keys(&self.job)])
         } else {
-            let roots = self.job.spec.roots_of(self.job.from()).unwrap_or_default().to_owned();
-            list.fill(&mut self.source, roots, &mut self.target, &NoPause).await?;
-            list.fill_from_target(&mut self.target, &self.shapes, &self.job).await?;
-        }
-        self.total = list.count(&mut self.target).await?;
+            let of_source = self.job.spec.roots_of(self.job.from()).unwrap_or_default();
+            let dialect = self.target.dialect;
+            (of_source.to_owned(), listing::target_roots(dialect, &self.shapes, &self.job))
+        };
+        let mut roots = Roots::none().await?;
+        roots.add((&mut self.source, vec![of_source]), (&mut self.target, of_target)).await?;
+        self.total = roots.count().await?;
+        let start = self.options.keys_per_chunk;
+        let mut sizer =
+            ChunkSizer::new(start, KEYS_PER_CHUNK_MAX, self.job.spec.limits.chunk_target);
         let mut cursor = None;
         loop {
-            let size = self.options.keys_per_chunk.max(1);
-            let keys = list.next(&mut self.target, cursor.as_ref(), size).await?;
+            let keys = roots.next(cursor.as_ref(), sizer.size()).await?;
             let Some(last) = keys.last().cloned() else { break };
             cursor = Some(last);
+            let begun = Instant::now();
             self.check(&keys).await?;
+            sizer.observe(keys.len(), begun.elapsed());
+            self.settle_many().await?;
         }
         self.settle_doubtful().await
     }
@@ -177,10 +187,11 @@ impl Verifier {
         self.report.equal += count - u64::try_from(doubtful.len()).unwrap_or(0);
         self.doubtful.extend(doubtful);
         self.observe();
-        if self.doubtful.len() >= DOUBTFUL_MAX {
-            self.settle_doubtful().await?;
-        }
         Ok(())
+    }
+
+    async fn settle_many(&mut self) -> Result<(), SyncError> {
+        if self.doubtful.len() < DOUBTFUL_MAX { Ok(()) } else { self.settle_doubtful().await }
     }
 
     async fn settle_doubtful(&mut self) -> Result<(), SyncError> {

@@ -18,6 +18,7 @@ macro_rules! on_each {
     };
 }
 
+mod child;
 mod conflict;
 mod copying;
 mod db;

@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use banyan_sync_jobs::{Job, Pause, PausePoint, Ports, RunMode, Side, SideUrls, VerifyOptions};
+use banyan_sync_jobs::{Job, Pause, PausePoint, Ports, RunMode, Side, VerifyOptions};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use crate::child;
 use crate::db::{Client, Db, Sides};
 use crate::tables;
 use crate::writers::{self, Ids};
@@ -168,22 +169,12 @@ async fn end_lease(sides: &Sides, on: Side) -> usize {
     usize::try_from(client.number(&sql).await).unwrap()
 }
 
-const LEGACY: &str = "BANYAN_PAIR_LEGACY";
-const NEW: &str = "BANYAN_PAIR_NEW";
-const TO: &str = "BANYAN_PAIR_TO";
 const POINTS: &str = "BANYAN_PAIR_POINTS";
 
 /// A worker is a process; SIGKILL ends it at its n-th named point, or at any moment before. Answers whether it was at the point.
 async fn dies(sides: &Sides, to: Side, points: usize, longest: Duration) -> bool {
-    let mut worker = Command::new(std::env::current_exe().unwrap());
-    worker
-        .args(["--exact", "pairs::child_follows", "--ignored", "--nocapture"])
-        .env(LEGACY, &sides.urls.legacy)
-        .env(NEW, &sides.urls.new)
-        .env(TO, to.as_str())
-        .env(POINTS, points.to_string())
-        .stdout(Stdio::null())
-        .kill_on_drop(true);
+    let mut worker = Command::from(child::command("pairs", &sides.urls, to));
+    worker.env(POINTS, points.to_string()).stdout(Stdio::null()).kill_on_drop(true);
     let mut worker = worker.spawn().unwrap();
     let ended = tokio::time::timeout(longest, worker.wait()).await;
     let at_point = ended.is_ok();
@@ -198,18 +189,10 @@ async fn dies(sides: &Sides, to: Side, points: usize, longest: Duration) -> bool
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "runs only as a child process of another test"]
 async fn child_follows() {
-    let (Ok(legacy), Ok(new)) = (std::env::var(LEGACY), std::env::var(NEW)) else { return };
-    let db = match legacy.split(':').next() {
-        Some("sqlite") => Db::Sqlite,
-        Some("mysql") => Db::Maria,
-        _ => Db::Postgres,
-    };
-    let to =
-        Side::ALL.into_iter().find(|to| std::env::var(TO).is_ok_and(|said| said == to.as_str()));
+    let Some((db, urls, to)) = child::work() else { return };
     let left = std::env::var(POINTS).unwrap().parse::<usize>().unwrap().into();
     let ports = Ports { pause: Arc::new(KillAt { left }), ..Ports::default() };
-    let job =
-        Job::open_toward(tables::spec(db), SideUrls { legacy, new }, ports, to.unwrap()).unwrap();
+    let job = Job::open_toward(tables::spec(db), urls, ports, to).unwrap();
     job.run(RunMode::Follow, CancellationToken::new()).await.unwrap();
 }
 

@@ -10,24 +10,22 @@ use async_trait::async_trait;
 use banyan_sync_jobs::{Job, Pause, PausePoint, Ports, RunMode, Side, SideUrls, VerifyOptions};
 use tokio_util::sync::CancellationToken;
 
+use crate::child;
 use crate::db::{Db, Sides};
 use crate::tables;
 
-const LEGACY: &str = "BANYAN_ZOMBIE_LEGACY";
-const NEW: &str = "BANYAN_ZOMBIE_NEW";
 const FILE: &str = "BANYAN_ZOMBIE_FILE";
 
 /// The worker that gets frozen: stops itself between reading the source and writing the target.
 #[tokio::test]
 #[ignore = "runs only as a child process of another test"]
 async fn child_follows() {
-    let (Ok(legacy), Ok(new)) = (std::env::var(LEGACY), std::env::var(NEW)) else { return };
-    let db = if legacy.starts_with("mysql") { Db::Maria } else { Db::Postgres };
+    let Some((db, urls, to)) = child::work() else { return };
     let file = PathBuf::from(std::env::var(FILE).unwrap());
     let ports = Ports { pause: Arc::new(Freeze { file }), ..Ports::default() };
     let mut spec = tables::spec(db);
     spec.limits.lease_ttl = Duration::from_secs(1);
-    let job = Job::open(spec, SideUrls { legacy, new }, ports).unwrap();
+    let job = Job::open_toward(spec, urls, ports, to).unwrap();
     drop(job.run(RunMode::Follow, CancellationToken::new()).await);
 }
 
@@ -125,13 +123,7 @@ async fn frozen(legacy: Db, new: Db) {
 }
 
 fn start(urls: &SideUrls, file: &std::path::Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "zombie::child_follows", "--ignored", "--nocapture"])
-        .env(LEGACY, &urls.legacy)
-        .env(NEW, &urls.new)
-        .env(FILE, file)
-        .spawn()
-        .unwrap()
+    child::command("zombie", urls, Side::New).env(FILE, file).spawn().unwrap()
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {

@@ -13,7 +13,7 @@ mod world;
 
 use crate::{BenchError, failed, quiet, say};
 use std::time::{Duration, Instant};
-use world::{Target, World};
+use world::{Root, Target, World};
 
 /// Options of the command.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,7 +28,7 @@ pub(crate) struct SyncArgs {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=600))]
     wait: u64,
     /// Only cases whose name has this text; `banyan` shows the memory of copy and verify for any number of rows,
-    /// `follow` only the followers
+    /// `one-row` the same for aggregates of one row, `follow` only the followers
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Writes per second of the source while its followers are timed
@@ -129,7 +129,7 @@ impl Bench<'_> {
         if self.not_run.iter().any(|reason| reason.starts_with(&format!("{group}, {case}:"))) {
             return Ok(());
         }
-        if self.args.only.as_ref().is_some_and(|only| !case.contains(only.as_str())) {
+        if !self.wants(case) {
             return Ok(());
         }
         say::progress(u64::from(round), u64::from(self.args.rounds), &format!("{group}, {case}"));
@@ -141,7 +141,7 @@ impl Bench<'_> {
         let seconds = started.elapsed().as_secs_f64();
         match done.unwrap_or_else(|_| Err(failed("finish a case")("not within 20 minutes"))) {
             Ok(()) => self.shots.push(Shot { group, case, seconds }),
-            Err(error) if round == 1 && !case.starts_with("banyan") => {
+            Err(error) if round == 1 && !Root::ALL.map(Root::case).contains(&case) => {
                 self.not_run.push(format!("{group}, {case}: {error}"));
             }
             Err(error) => return Err(error),
@@ -149,12 +149,15 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Whether a case is asked for.
+    fn wants(&self, case: &str) -> bool {
+        self.args.only.as_ref().is_none_or(|only| case.contains(only.as_str()))
+    }
+
     /// Times followers.
     async fn follow(&mut self, world: &World) -> Result<Vec<follow::Follow>, BenchError> {
         let mut done = Vec::new();
-        let is_left_out =
-            self.args.only.as_ref().is_some_and(|only| !"follow".contains(only.as_str()));
-        if is_left_out || self.args.follow_seconds == 0 {
+        if !self.wants("follow") || self.args.follow_seconds == 0 {
             return Ok(done);
         }
         for target in [Target::MariaDb, Target::Postgres] {

@@ -2,7 +2,7 @@
 
 use super::Bench;
 use super::tool::shell;
-use super::world::{Target, World};
+use super::world::{Root, Target, World};
 use crate::{BenchError, failed};
 use banyan_sync_jobs::RunMode;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ pub(super) async fn round(
 
 async fn to_mariadb(bench: &mut Bench<'_>, world: &World, round: u32) -> Result<(), BenchError> {
     let port = world.mariadb.port();
-    banyan(bench, world, round, (TO_MARIADB, "banyan"), Target::MariaDb).await?;
+    banyan(bench, world, round, (TO_MARIADB, Target::MariaDb)).await?;
     world.empty(Target::MariaDb).await?;
     let dump = format!(
         "mariadb-dump -uroot -h127.0.0.1 -P{port} --single-transaction --no-create-info source items \
@@ -49,7 +49,7 @@ async fn to_mariadb(bench: &mut Bench<'_>, world: &World, round: u32) -> Result<
 
 async fn to_postgres(bench: &mut Bench<'_>, world: &World, round: u32) -> Result<(), BenchError> {
     let (my, pg) = (world.mariadb.port(), world.postgres.port());
-    banyan(bench, world, round, (TO_POSTGRES, "banyan"), Target::Postgres).await?;
+    banyan(bench, world, round, (TO_POSTGRES, Target::Postgres)).await?;
     world.empty(Target::Postgres).await?;
     // What no tool that moves all rows as text can beat by much.
     let floor = format!(
@@ -87,17 +87,19 @@ async fn banyan(
     bench: &mut Bench<'_>,
     world: &World,
     round: u32,
-    case: (&'static str, &'static str),
-    target: Target,
+    (group, target): (&'static str, Target),
 ) -> Result<(), BenchError> {
-    world.empty(target).await?;
-    let job = world.job(target)?;
-    bench
-        .case(round, case, async || {
-            job.install().await.map_err(failed("install"))?;
-            job.run(RunMode::Once, CancellationToken::new()).await.map_err(failed("copy"))?;
-            world.count(target).await
-        })
-        .await?;
-    job.uninstall(true).await.map_err(failed("uninstall")).map(drop)
+    for root in Root::ALL {
+        world.empty(target).await?;
+        let job = world.job(target, root)?;
+        bench
+            .case(round, (group, root.case()), async || {
+                job.install().await.map_err(failed("install"))?;
+                job.run(RunMode::Once, CancellationToken::new()).await.map_err(failed("copy"))?;
+                world.count(target).await
+            })
+            .await?;
+        job.uninstall(true).await.map_err(failed("uninstall"))?;
+    }
+    Ok(())
 }

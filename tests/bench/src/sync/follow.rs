@@ -1,6 +1,6 @@
 //! How late the target is while the source is written.
 
-use super::world::{Target, World};
+use super::world::{Root, Target, World};
 use crate::{BenchError, failed};
 use banyan_sync_jobs::RunMode;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection};
@@ -42,7 +42,7 @@ pub(super) async fn measure(
     seconds: u32,
 ) -> Result<Follow, BenchError> {
     world.empty(target).await?;
-    let job = world.job(target)?;
+    let job = world.job(target, Root::Owner)?;
     job.install().await.map_err(failed("install"))?;
     job.run(RunMode::Once, CancellationToken::new()).await.map_err(failed("copy"))?;
     let stop = CancellationToken::new();

@@ -2,7 +2,7 @@
 
 use super::Bench;
 use super::tool::shell;
-use super::world::{Target, World};
+use super::world::{Root, Target, World};
 use crate::{BenchError, failed};
 use banyan_sync_jobs::{Job, RunMode, VerifyOptions};
 use tokio_util::sync::CancellationToken;
@@ -29,17 +29,14 @@ pub(super) async fn round(
     let (my, pg) = (world.mariadb.port(), world.postgres.port());
     let scan =
         |database: &str| format!("mariadb -uroot -h127.0.0.1 -P{my} {database} -e '{MY_LANES}'");
-    let job = filled(world, Target::MariaDb).await?;
-    bench.case(round, (MARIADB, "banyan"), async || equal(&job).await).await?;
+    banyan(bench, world, round, (MARIADB, Target::MariaDb)).await?;
     let both = format!("{} & p=$!; {} && wait $p", scan("source"), scan("target"));
     bench.case(round, (MARIADB, SCAN), async || shell(&["mariadb"], &both).await.map(drop)).await?;
     checksum(bench, world, round).await?;
     let address = |database: &str| format!("mysql://root@127.0.0.1:{my}/{database}");
     diff_tools(bench, round, MARIADB, [&address("source"), &address("target")]).await?;
-    job.uninstall(true).await.map_err(failed("uninstall"))?;
 
-    let job = filled(world, Target::Postgres).await?;
-    bench.case(round, (POSTGRES, "banyan"), async || equal(&job).await).await?;
+    banyan(bench, world, round, (POSTGRES, Target::Postgres)).await?;
     let both = format!(
         "{} & p=$!; psql -q -h 127.0.0.1 -p {pg} -U postgres -c '{PG_LANES}' && wait $p",
         scan("source")
@@ -48,14 +45,31 @@ pub(super) async fn round(
         .case(round, (POSTGRES, SCAN), async || shell(&["mariadb", "psql"], &both).await.map(drop))
         .await?;
     let postgres = format!("postgresql://postgres@127.0.0.1:{pg}/postgres");
-    diff_tools(bench, round, POSTGRES, [&address("source"), &postgres]).await?;
-    job.uninstall(true).await.map_err(failed("uninstall")).map(drop)
+    diff_tools(bench, round, POSTGRES, [&address("source"), &postgres]).await
+}
+
+/// Leaves the target filled for the other tools, also where Banyan is not asked for.
+async fn banyan(
+    bench: &mut Bench<'_>,
+    world: &World,
+    round: u32,
+    (group, target): (&'static str, Target),
+) -> Result<(), BenchError> {
+    for root in Root::ALL {
+        if matches!(root, Root::Item) && !bench.wants(root.case()) {
+            continue;
+        }
+        let job = filled(world, target, root).await?;
+        bench.case(round, (group, root.case()), async || equal(&job).await).await?;
+        job.uninstall(true).await.map_err(failed("uninstall"))?;
+    }
+    Ok(())
 }
 
 /// A job whose target is copied.
-async fn filled(world: &World, target: Target) -> Result<Job, BenchError> {
+async fn filled(world: &World, target: Target, root: Root) -> Result<Job, BenchError> {
     world.empty(target).await?;
-    let job = world.job(target)?;
+    let job = world.job(target, root)?;
     job.install().await.map_err(failed("install"))?;
     job.run(RunMode::Once, CancellationToken::new()).await.map_err(failed("copy"))?;
     // Planner statistics, as on a server that lives.

@@ -24,6 +24,34 @@ pub(super) enum Target {
     Postgres,
 }
 
+/// What an aggregate is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Root {
+    /// The twenty rows of an owner, found by the index on `owner_id`.
+    Owner,
+    /// One row, by the primary key.
+    Item,
+}
+
+impl Root {
+    pub(super) const ALL: [Self; 2] = [Self::Owner, Self::Item];
+
+    /// The name of Banyan's case; none has another's in it, so that `--only` tells them apart.
+    pub(super) const fn case(self) -> &'static str {
+        match self {
+            Self::Owner => "banyan",
+            Self::Item => "one-row aggregates",
+        }
+    }
+
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Owner => "owner_id",
+            Self::Item => "id",
+        }
+    }
+}
+
 impl World {
     pub(super) async fn start(rows: u32) -> Result<Self, BenchError> {
         let (mariadb, postgres) = tokio::task::spawn_blocking(|| (mariadb(), postgres()))
@@ -127,13 +155,13 @@ impl World {
     }
 
     /// The job from the filled table to a target, not installed.
-    pub(super) fn job(&self, target: Target) -> Result<Job, BenchError> {
+    pub(super) fn job(&self, target: Target, root: Root) -> Result<Job, BenchError> {
         let new = match target {
             Target::MariaDb => self.mysql_url("target"),
             Target::Postgres => self.postgres_url(),
         };
         let urls = SideUrls { legacy: self.mysql_url("source"), new };
-        Job::open(spec(), urls, Ports::default()).map_err(failed("open the job"))
+        Job::open(spec(root), urls, Ports::default()).map_err(failed("open the job"))
     }
 }
 
@@ -154,22 +182,23 @@ impl Looker {
     }
 }
 
-fn spec() -> JobSpec {
+fn spec(root: Root) -> JobSpec {
+    let column = root.column();
     JobSpec {
         name: "items".to_owned(),
         context: "items".to_owned(),
-        root: "owner".to_owned(),
+        root: column.to_owned(),
         follow: false,
         mode: CaptureMode::Trigger,
         key: KeyShape::new("", vec![PartKind::Integer]),
         roots: vec![RootsSpec {
             side: Side::Legacy,
-            select: "SELECT DISTINCT owner_id AS k FROM items".to_owned(),
+            select: format!("SELECT DISTINCT {column} AS k FROM items"),
         }],
         captures: vec![CaptureSpec {
             side: Side::Legacy,
             table: "items".to_owned(),
-            key: "{row}.owner_id".to_owned(),
+            key: format!("{{row}}.{column}"),
             events: CaptureEvent::ALL.to_vec(),
             cursor: None,
         }],
@@ -177,8 +206,8 @@ fn spec() -> JobSpec {
             to: Side::New,
             name: "items".to_owned(),
             key: vec!["id".to_owned()],
-            root_column: "owner_id".to_owned(),
-            select: format!("SELECT {COLUMNS} FROM items WHERE owner_id IN ({{keys.1}})"),
+            root_column: column.to_owned(),
+            select: format!("SELECT {COLUMNS} FROM items WHERE {column} IN ({{keys.1}})"),
             current: None,
             keep: vec![],
             shared: false,
