@@ -90,15 +90,21 @@ impl Launcher {
 
     /// Runs a command that must end with `exit`.
     pub(crate) async fn expect(&self, arguments: &[&str], exit: i32) -> Result<Answer, Failure> {
-        let answer = self.run(arguments).await?;
-        if answer.exit == exit {
-            return Ok(answer);
+        self.run(arguments).await?.expected(exit)
+    }
+}
+
+impl Answer {
+    /// This answer, if the command ended with `exit`.
+    pub(crate) fn expected(self, exit: i32) -> Result<Self, Failure> {
+        if self.exit == exit {
+            return Ok(self);
         }
         Err(trouble(format!(
             "`banyan {}` ended with exit {}, expected {exit}",
-            answer.typed, answer.exit
+            self.typed, self.exit
         ))
-        .because(format!("{}{}", answer.stdout.trim(), answer.stderr.trim())))
+        .because(format!("{}{}", self.stdout.trim(), self.stderr.trim())))
     }
 }
 

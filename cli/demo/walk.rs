@@ -35,6 +35,9 @@ const WATCHER: &str = "demo.watcher";
 /// How long the consumers may take after the last event is public.
 const CATCH_UP_MAX: Duration = Duration::from_secs(15);
 
+/// How often a switch is tried that is given up each time.
+const SWITCH_TRIES: u32 = 3;
+
 /// One walk through a world.
 pub(crate) struct Walk<'w> {
     world: &'w mut World,
@@ -213,13 +216,27 @@ impl<'w> Walk<'w> {
 
     /// One change of the owner; answers for how long writes were held, in ms.
     async fn switch(&mut self, words: &[&str]) -> Result<u64, Failure> {
-        let done = self.world.launcher.expect(words, 0).await?;
+        let done = self.switched(words).await?;
         self.flips += 1;
         self.tale.command(&done, 8);
         let hold = done.stdout.lines().find_map(|line| line.trim().strip_prefix("hold"));
         let hold = hold.and_then(|text| text.split_whitespace().next());
         hold.and_then(|ms| ms.parse().ok())
             .ok_or_else(|| trouble("the switch did not say for how long writes were held"))
+    }
+
+    /// A switch that is given up has moved nothing: where the machine was too busy for its short hold, it is tried again.
+    async fn switched(&mut self, words: &[&str]) -> Result<Answer, Failure> {
+        for _ in 1..SWITCH_TRIES {
+            let answer = self.world.launcher.run(words).await?;
+            if !answer.stderr.contains("banyan::cutover::given_up") {
+                return answer.expected(0);
+            }
+            self.tale.command(&answer, 16);
+            self.tale.say("given up, nothing moved; again when more requests have passed");
+            self.let_traffic_pass().await?;
+        }
+        self.world.launcher.expect(words, 0).await
     }
 
     async fn finish(&mut self, eyes: &Eyes, walked: Walked) -> Result<Summary, Failure> {
