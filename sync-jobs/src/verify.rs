@@ -36,7 +36,7 @@ pub struct VerifyOptions {
     /// Only what was applied since the last pass that ended clean, or waits to be applied. Sees what went
     /// through the job; a change that somebody made on the target beside it needs a full pass.
     pub since_clean: bool,
-    /// Roots of the first chunk; the size then follows the job's `chunk_target`.
+    /// Roots of the first chunk, and of each chunk of named `keys`; else the size follows the job's `chunk_target`.
     pub keys_per_chunk: usize,
     /// Windows that a moving root gets before it is called hot.
     pub windows: u32,

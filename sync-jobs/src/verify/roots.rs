@@ -179,4 +179,23 @@ mod tests {
         }
         assert_eq!(sizes, [2, 2, 2, 1]);
     }
+
+    /// Linux names the open files of a process, and those that have no name any more.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_list_beyond_the_cache_goes_to_a_file_that_nobody_has_to_delete() {
+        let unnamed = || {
+            let files = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
+            let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+            let names = targets.map(|name| name.display().to_string());
+            names.filter(|name| name.contains("etilqs") && name.ends_with("(deleted)")).count()
+        };
+        let mut roots = Roots::none().await.unwrap();
+        let key = |n: u32| RootKey::new(format!("{n:08}{}", "x".repeat(200)));
+        for batch in 0..80 {
+            roots.insert((batch * 1_500..(batch + 1) * 1_500).map(key).collect()).await.unwrap();
+        }
+        assert_eq!(roots.count().await.unwrap(), 120_000);
+        assert!(unnamed() > 0, "more than 24 MB do not fit the cache");
+    }
 }
