@@ -5,10 +5,15 @@ mod support;
 
 use banyan_test_servers::{mariadb, or_skip, postgres, rabbitmq};
 use serde_json::Value;
+use std::sync::{Mutex, PoisonError};
 use support::Folder;
+
+/// A walk starts eight processes and wants the machine for itself.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Runs the demo; answers its summary object.
 fn demo(folder: &Folder, options: &[&str]) -> Value {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let world = folder.file("world").display().to_string();
     let arguments = [&["demo", "--fast", "--json", "--dir", &world], options].concat();
     let output = folder.command(&arguments).output().unwrap();

@@ -277,6 +277,8 @@ impl World {
                 &self.seed.to_string(),
                 "--rate",
                 &size.rate.to_string(),
+                "--ease-above",
+                "100ms",
                 // Many callers, each a few times per second: one who has just written is not compared.
                 "--concurrency",
                 &size.callers.to_string(),

@@ -316,12 +316,15 @@ impl World {
     /// All public events of the context so far, in their order; ends when nothing waits in the outbox and none came for three
     /// seconds.
     pub(crate) async fn public(&self) -> Vec<Public> {
-        // After a kill of the service its next relay waits until the lease of the dead one has ended.
+        // After a kill of the service its next relay waits until the lease of the dead one has ended; in between nobody
+        // leads, which is exit 1.
         wait_until("the outbox to be empty", || {
-            let status = self.folder.json(&["events", "outbox", "status"]);
-            let outboxes = status["outboxes"].as_array().unwrap().iter();
-            let contexts = outboxes.flat_map(|outbox| outbox["contexts"].as_array().unwrap());
-            contexts.into_iter().all(|context| context["ready"] == 0 && context["waiting"] == 0)
+            let output = self.output(&["events", "outbox", "status", "--json"], &[]);
+            let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            let Some(outboxes) = status["data"]["outboxes"].as_array() else { return false };
+            let mut contexts =
+                outboxes.iter().flat_map(|outbox| outbox["contexts"].as_array().unwrap());
+            contexts.all(|context| context["ready"] == 0 && context["waiting"] == 0)
         });
         let watcher = broker::connect(&self.broker).await.unwrap();
         let mut consumer = watcher.consume(WATCHER, 512).await.unwrap();

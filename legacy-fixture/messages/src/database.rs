@@ -12,7 +12,9 @@ use banyan_seams::domain::ContextName;
 use sqlx::{
     Connection, FromRow, PgPool, Postgres, Sqlite, SqlitePool, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow},
+    sqlite::{
+        SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    },
 };
 use std::{str::FromStr, time::Duration};
 
@@ -21,7 +23,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a session of Postgres may wait for: a lock, and the next statement of its transaction.
 const POSTGRES_LIMITS: [(&str, &str); 2] =
     [("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "30s")];
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// As long as a request may take in all: after a cutover all writes that were held come at once.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An open database of the service.
 #[derive(Debug, Clone)]
@@ -256,6 +259,7 @@ async fn open_sqlite(url: &str) -> Result<Database, sqlx::Error> {
     let options = SqliteConnectOptions::from_str(url)?
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(false);
     let pool = |connections| {

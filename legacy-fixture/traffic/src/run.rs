@@ -8,7 +8,7 @@ use crate::{
     client,
     error::TrafficError,
     ledger::Ledger,
-    pace::{Limit, Pace},
+    pace::{Limit, Pace, Speed},
     progress,
     session::{Session, Shared},
     summary::TrafficSummary,
@@ -98,7 +98,7 @@ fn start(args: &TrafficArgs, shared: &Arc<Shared>, limit: &Limit) -> JoinSet<()>
     let sessions = sessions(args);
     let mut users: Vec<i64> = (1..=i64::from(args.users)).collect();
     users.shuffle(&mut StdRng::seed_from_u64(args.seed));
-    let rate = args.rate.map(|rate| rate.max(1));
+    let speed = Speed { rate: args.rate.map(|rate| rate.max(1)), ease_above: args.ease_above };
     let mut tasks = JoinSet::new();
     for (index, number) in (0..sessions).enumerate() {
         let session = Session {
@@ -106,7 +106,7 @@ fn start(args: &TrafficArgs, shared: &Arc<Shared>, limit: &Limit) -> JoinSet<()>
             number,
             users: users.iter().skip(index).step_by(sessions as usize).copied().collect(),
             random: StdRng::seed_from_u64(args.seed ^ (u64::from(number) + 1).rotate_left(32)),
-            pace: Pace::new(rate, number, sessions, limit.clone()),
+            pace: Pace::new(speed, number, sessions, limit.clone()),
             sent: 0,
             written: 0,
         };

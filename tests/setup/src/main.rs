@@ -4,9 +4,14 @@
 //! in a second on a machine with nothing but Rust, gcc and apt. What must stay true: it says what it
 //! does before it does it, installs only what is missing, and neither starts nor stops a service.
 
+mod failures;
+
+use failures::Failures;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::process::{ChildStdout, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 /// A program that must be there, and the Debian package that has it.
 struct Need {
@@ -92,7 +97,7 @@ fn verify(options: &[String]) -> Result<ExitCode, String> {
     let mut test = cargo(&["test", "--workspace", "--no-fail-fast"]);
     // Under verify an absent server is a failure, not a skipped test.
     test.env("BANYAN_TEST_NO_SKIP", "1").env("INSTA_UPDATE", "no");
-    step("test", test)?;
+    timed("test", || run_tests(test))?;
     say("verify: all steps passed");
     Ok(ExitCode::SUCCESS)
 }
@@ -104,9 +109,13 @@ fn cargo(arguments: &[&str]) -> Command {
 }
 
 fn step(name: &str, command: Command) -> Result<(), String> {
+    timed(name, || run(command))
+}
+
+fn timed(name: &str, work: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     say(&format!("verify: {name}"));
     let started = Instant::now();
-    run(command).map_err(|why| format!("step `{name}`: {why}"))?;
+    work().map_err(|why| format!("step `{name}`: {why}"))?;
     say(&format!("verify: {name} passed in {} s", started.elapsed().as_secs()));
     Ok(())
 }
@@ -115,6 +124,45 @@ fn run(mut command: Command) -> Result<(), String> {
     let shown = format!("{command:?}").replace('"', "");
     let status = command.status().map_err(|error| format!("{shown}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{shown}: {status}")) }
+}
+
+/// Runs the tests; what the failed ones said is said again at the end, where it is found.
+fn run_tests(mut command: Command) -> Result<(), String> {
+    let shown = format!("{command:?}").replace('"', "");
+    let failed = |error: std::io::Error| format!("{shown}: {error}");
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let failures = Arc::new(Mutex::new(Failures::default()));
+    let (done, is_done) = mpsc::channel();
+    if let Some(output) = child.stdout.take() {
+        let failures = Arc::clone(&failures);
+        std::thread::spawn(move || done.send(pass_on(output, &failures)));
+    }
+    let status = child.wait().map_err(failed)?;
+    // A process that a test left behind may still hold the other end.
+    if let Ok(passed_on) = is_done.recv_timeout(Duration::from_secs(5)) {
+        passed_on.map_err(failed)?;
+    }
+    if status.success() {
+        return Ok(());
+    }
+    say("what failed, again:");
+    failures.lock().unwrap_or_else(PoisonError::into_inner).lines().for_each(say);
+    Err(format!("{shown}: {status}"))
+}
+
+/// Writes on what the tests write, line by line.
+fn pass_on(output: ChildStdout, failures: &Mutex<Failures>) -> std::io::Result<()> {
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line?;
+        failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .see(&String::from_utf8_lossy(&line));
+        let mut out = std::io::stdout().lock();
+        out.write_all(&line)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
 }
 
 fn install(needs: &[Need]) -> Result<(), String> {
