@@ -165,8 +165,9 @@ fn crash(world: &mut World, death: &Death, number: u32, random: &mut StdRng) -> 
     // A step that had nothing to do is not done; then the switch ends by itself.
     wait_until(&format!("the coordinator to halt at {step}"), || {
         let said = said();
-        if said.contains("these checks did not pass") {
-            // What died last is not yet back to where a switch may begin: nothing has moved.
+        if said.contains("the first copy is not done") {
+            // Where the next target was dead as the last switch would have taken it as copied, it is copied now, under traffic;
+            // until then a switch is refused and nothing has moved.
             if coordinator.has_ended() {
                 coordinator = start();
             }

@@ -317,14 +317,15 @@ impl World {
     /// seconds.
     pub(crate) async fn public(&self) -> Vec<Public> {
         // After a kill of the service its next relay waits until the lease of the dead one has ended; in between nobody
-        // leads, which is exit 1.
+        // leads, which is exit 1. In the end somebody does, and nothing is dead or lost.
         wait_until("the outbox to be empty", || {
             let output = self.output(&["events", "outbox", "status", "--json"], &[]);
             let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
             let Some(outboxes) = status["data"]["outboxes"].as_array() else { return false };
             let mut contexts =
                 outboxes.iter().flat_map(|outbox| outbox["contexts"].as_array().unwrap());
-            contexts.all(|context| context["ready"] == 0 && context["waiting"] == 0)
+            output.status.success()
+                && contexts.all(|context| context["ready"] == 0 && context["waiting"] == 0)
         });
         let watcher = broker::connect(&self.broker).await.unwrap();
         let mut consumer = watcher.consume(WATCHER, 512).await.unwrap();

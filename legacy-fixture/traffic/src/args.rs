@@ -27,8 +27,8 @@ pub struct TrafficArgs {
     /// Requests per second over all sessions; without it each session sends as soon as it was answered
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
-    /// Rest after an answer that took longer than this, the longer the slower it was, so that a busy machine is not
-    /// saturated: `100ms`
+    /// Rest after an answer that took longer than this, the longer the slower it was (at most 2 s), so that a busy machine is
+    /// not saturated: `100ms`
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub ease_above: Option<Duration>,
     /// Sessions at a time

@@ -68,8 +68,9 @@ impl Pace {
         self.limit.take()
     }
 
-    /// Waits, but not beyond the stop.
-    pub(crate) async fn rest(&self, time: Duration) -> Result<(), Stopped> {
+    /// Waits, but not beyond the stop; such a wait is no slow answer.
+    pub(crate) async fn rest(&mut self, time: Duration) -> Result<(), Stopped> {
+        self.let_go = None;
         self.limit.unless_stopped(sleep(time)).await
     }
 }
@@ -131,6 +132,19 @@ mod tests {
         let answered = Instant::now();
         pace.turn().await.unwrap();
         assert!(answered.elapsed() >= Duration::from_millis(90));
+    }
+
+    #[tokio::test]
+    async fn a_rest_is_no_slow_answer() {
+        let limit = Limit::new(CancellationToken::new(), None);
+        let ease_above = Some(Duration::from_millis(10));
+        let mut pace = Pace::new(Speed { rate: None, ease_above }, 0, 1, limit);
+        pace.turn().await.unwrap();
+        // As an answer it would be followed by 2 s.
+        pace.rest(Duration::from_millis(200)).await.unwrap();
+        let rested = Instant::now();
+        pace.turn().await.unwrap();
+        assert!(rested.elapsed() < Duration::from_secs(1));
     }
 
     #[tokio::test]

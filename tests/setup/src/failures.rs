@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of libtest's output. What must stay true: nothing of the output is held back, and what is kept is bounded.
 
-/// Lines kept of one test, and bytes of each.
+/// Lines kept of one test, from its first, and bytes of each.
 const LINES_MAX: usize = 60;
 const BYTES_MAX: usize = 600;
 /// Tests kept.
@@ -48,7 +48,7 @@ impl Failures {
         }
     }
 
-    /// All of it, the last lines of a long run; nothing when nothing failed.
+    /// The kept lines, in their order; none when nothing failed.
     pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
         self.kept.iter().flatten().map(String::as_str)
     }
